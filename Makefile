@@ -1,0 +1,68 @@
+# What a developer types. build.sh does the building; src/Makefile has the rules of our own objects.
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := build
+.PHONY: build test demo bench lint fmt fuzz valgrind reproducible update-deps clean help
+
+# SANITIZE=1 takes the binary with AddressSanitizer and UndefinedBehaviorSanitizer instead of the one that ships.
+ifeq ($(SANITIZE),1)
+TOOLCHAIN := sanitize
+DBOBS := $(CURDIR)/build/sanitize/dbobs
+export ASAN_OPTIONS ?= abort_on_error=1:detect_stack_use_after_return=0
+export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
+else
+TOOLCHAIN := musl
+DBOBS := $(CURDIR)/build/dbobs
+endif
+export DBOBS
+
+build: ## build/dbobs, the static binary (installs what building needs)
+	@./build.sh install build
+	@./build.sh $(TOOLCHAIN)
+
+test: build ## every test, on real PostgreSQL and Kafka (SANITIZE=1: with the sanitizers)
+	@./build.sh install test
+	@tests/run.sh
+
+demo: build ## a throwaway PostgreSQL, its telemetry decoded on the terminal
+	@./build.sh install demo
+	@tests/demo.sh
+
+bench: build ## numbers: produce CPU against glibc, start-up, memory, idle CPU
+	@./build.sh install test
+	@./build.sh glibc
+	@DBOBS_GLIBC=$(CURDIR)/build/glibc/dbobs tests/bench/run.sh
+
+lint: build ## format, Lua, C and shell checks, and that dependencies point down
+	@./build.sh install lint
+	@src/lint.sh
+
+fmt: ## reformat the C sources
+	@./build.sh install lint
+	@clang-format -i $$(git ls-files -co --exclude-standard 'src/*.[ch]')
+
+fuzz: ## every fuzz target for FUZZ_RUNS (default 20000) inputs
+	@./build.sh install build
+	@./build.sh install test
+	@./build.sh fuzz
+	@src/fuzz.sh
+
+valgrind: ## the specs under valgrind's memory checker (glibc build)
+	@./build.sh install build
+	@./build.sh install test
+	@./build.sh glibc
+	@DBOBS=$(CURDIR)/build/glibc/dbobs src/valgrind.sh
+
+reproducible: ## build everything twice, in two places, and compare
+	@./build.sh install build
+	@./build.sh reproducible
+
+update-deps: ## lock the newest sources that Debian has
+	@./build.sh install build
+	@./build.sh update-deps
+
+clean: ## remove build/ (the cache of downloads and built dependencies stays)
+	@rm -rf build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile

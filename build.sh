@@ -1,0 +1,142 @@
+#!/bin/bash
+# Builds dbobs: installs the host packages, builds the pinned dependencies (once; they are cached), then the binary.
+# `./build.sh help` lists the commands. Most people type `make`.
+set -euo pipefail
+export LC_ALL=C
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${DBOBS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/dbobs}
+
+# The only list of host packages; build, tests, CI and the container image share it. "package=command": a command that
+# is there already, from wherever, is as good as the package.
+packages_build="binutils bison=bison bzip2=bzip2 ca-certificates debian-archive-keyring flex=flex gcc git=git libc-bin
+    libc6-dev linux-libc-dev make=make musl-tools patch=patch perl=perl protobuf-c-compiler xz-utils=xz"
+packages_demo="postgresql postgresql-contrib procps=ps util-linux"
+packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm valgrind=valgrind
+    clang=clang libclang-rt-14-dev"
+packages_lint="clang-format=clang-format cppcheck=cppcheck lua-check=luacheck shellcheck=shellcheck"
+
+usage() {
+    cat <<END
+usage: ./build.sh [command]
+  musl | glibc | sanitize    build everything (default: musl)
+  deps musl|glibc            build the dependencies only
+  packages [GROUP]           print the Debian packages needed: build, demo, test, lint or all (default: build)
+  install [GROUP]            install those that are missing (as root, or with sudo)
+  update-deps                write src/deps/lock anew with the newest sources that Debian has
+  reproducible               build the dependencies and the binary twice, in two places, and compare
+Downloads and built dependencies are kept in $cache (set DBOBS_CACHE to change that).
+END
+}
+
+say() { echo "build.sh: $*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+# shellcheck source=src/deps/lib/toolchain.sh
+. "$root/src/deps/lib/toolchain.sh"
+# shellcheck source=src/deps/lib/fetch.sh
+. "$root/src/deps/lib/fetch.sh"
+# shellcheck source=src/deps/lib/cache.sh
+. "$root/src/deps/lib/cache.sh"
+# shellcheck source=src/deps/lib/output.sh
+. "$root/src/deps/lib/output.sh"
+
+package_group() {
+    case $1 in
+        build) echo "$packages_build" ;;
+        demo) echo "$packages_demo" ;;
+        test) echo "$packages_test" ;;
+        lint) echo "$packages_lint" ;;
+        all) echo "$packages_build $packages_test $packages_lint" ;;
+        *) die "unknown group of packages '$1': build, demo, test, lint or all" ;;
+    esac
+}
+
+print_packages() {
+    local entry
+    for entry in $(package_group "$1"); do
+        echo "${entry%=*}"
+    done | sort -u
+}
+
+missing_packages() {
+    local entry entries installed
+    entries=$(package_group "$1")
+    # shellcheck disable=SC2046 # a list of names
+    installed=$(dpkg-query -W -f '${db:Status-Status}:${Package}\n' $(print_packages "$1") 2>/dev/null || true)
+    for entry in $entries; do
+        case $entry in
+            *=*) ! command -v "${entry#*=}" >/dev/null || continue ;;
+        esac
+        grep -qx "installed:${entry%=*}" <<<"$installed" || echo "${entry%=*}"
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "cannot install packages: neither root nor sudo. Install by hand: ${missing[*]}"
+    fi
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
+}
+
+# Debian's postgresql starts a server on port 5432 when it is installed. Nobody asked for that one: while the package
+# is being installed, a drop-in of its own configuration says not to.
+no_cluster=/etc/postgresql-common/createcluster.d/dbobs-build.conf
+
+install_packages() {
+    command -v dpkg-query >/dev/null || die "this installs Debian packages; elsewhere, install what './build.sh packages all' prints"
+    mapfile -t missing < <(missing_packages "$1")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    case " ${missing[*]} " in
+        *" postgresql "*)
+            # shellcheck disable=SC2064
+            trap "$(declare -f as_root); as_root rm -f '$no_cluster'" EXIT
+            as_root mkdir -p "${no_cluster%/*}"
+            echo "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
+            ;;
+    esac
+    # The package index may never have been fetched, or be too old to be true.
+    if ! apt_install >"${TMPDIR:-/tmp}/dbobs-install.$$" 2>&1; then
+        as_root apt-get update -q >&2
+        apt_install >&2 || die "apt could not install ${missing[*]}"
+    fi
+    rm -f "${TMPDIR:-/tmp}/dbobs-install.$$"
+}
+
+# The binary itself: make decides what is old.
+build_binary() {
+    local toolchain=$1
+    prepare_deps "$toolchain"
+    make -C "$root" -f src/Makefile --no-print-directory -j"$(nproc)" TOOLCHAIN="$toolchain"
+}
+
+main() {
+    mkdir -p "$cache"
+    case ${1:-musl} in
+        musl | glibc | sanitize) build_binary "${1:-musl}" ;;
+        deps) build_deps "$(deps_toolchain "${2:-musl}")" ;;
+        build-one) build_one "$2" "$3" ;;
+        packages) print_packages "${2:-build}" ;;
+        install) install_packages "${2:-build}" ;;
+        update-deps) update_lock ;;
+        reproducible) check_reproducible ;;
+        help | -h | --help) usage ;;
+        *)
+            usage >&2
+            exit 2
+            ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,15 @@
+# shellcheck shell=bash disable=SC2034
+# Its own lz4 is used. SASL PLAIN, SCRAM and OAUTHBEARER need only OpenSSL and stay on; Cyrus SASL (Kerberos) is off.
+package=librdkafka licence="BSD-2-Clause AND BSD-3-Clause AND MIT AND Zlib" needs="zlib zstd openssl"
+
+build() {
+    ./configure --prefix=/usr --cc=cc --CFLAGS="$CFLAGS" --LDFLAGS="$LDFLAGS" --disable-gssapi --disable-sasl \
+        --disable-curl --disable-lz4-ext --enable-static --enable-ssl --enable-zlib --enable-zstd --disable-syslog \
+        --disable-debug-symbols --no-download
+    grep -q '^#define WITH_SASL_SCRAM 1' config.h
+    grep -q '^#define WITH_ZSTD 1' config.h
+    make -C src librdkafka.a
+    mkdir -p "$out/include/librdkafka"
+    cp src/librdkafka.a "$out/lib/"
+    cp src/rdkafka.h src/rdkafka_mock.h "$out/include/librdkafka/"
+}

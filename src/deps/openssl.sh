@@ -1,0 +1,13 @@
+# shellcheck shell=bash disable=SC2034
+# TLS for PostgreSQL and Kafka, trimmed to what those two need. /etc/ssl is where hosts keep their certificates.
+package=openssl licence=Apache-2.0
+
+build() {
+    # shellcheck disable=SC2086 # CFLAGS is a list
+    ./Configure linux-x86_64 --prefix=/usr --libdir=lib --openssldir=/etc/ssl no-shared no-tests no-module no-dso \
+        no-engine no-async no-docs no-apps no-legacy no-comp no-zlib no-quic no-ssl3 CC=cc $CFLAGS
+    make build_sw
+    make DESTDIR="$work/install" install_dev
+    cp "$work"/install/usr/lib/lib{ssl,crypto}.a "$out/lib/"
+    cp -r "$work/install/usr/include/openssl" "$out/include/"
+}

@@ -1,0 +1,7 @@
+# shellcheck shell=bash disable=SC2034
+package=yyjson licence=MIT
+
+build() {
+    archive yyjson -O3 -Isrc src/yyjson.c
+    cp src/yyjson.h "$out/include/"
+}

@@ -1,0 +1,9 @@
+# shellcheck shell=bash disable=SC2034
+package=zlib licence=Zlib
+
+build() {
+    ./configure --static --prefix="$out"
+    make libz.a
+    cp libz.a "$out/lib/"
+    cp zlib.h zconf.h "$out/include/"
+}
