@@ -1,5 +1,7 @@
-/* What this binary is: the build passes the three values (src/Makefile). See version.h. */
+/* What this binary is: the build writes version_values.h (src/Makefile). See version.h. */
 #include "version.h"
+
+#include "version_values.h"
 
 const char version_string[] = DBOBS_VERSION;
 const char version_commit[] = DBOBS_COMMIT;
