@@ -33,13 +33,15 @@ properties() { # PORT CONTROLLERPORT
 		share.coordinator.state.topic.replication.factor=1
 		share.coordinator.state.topic.min.isr=1
 		group.initial.rebalance.delay.ms=0
+		broker.session.timeout.ms=3000
+		broker.heartbeat.interval.ms=500
 		log.segment.delete.delay.ms=1000
 	END
 }
 
 # Formatting takes a second of Java; all but the identifiers in meta.properties is the same for every node.
 format() {
-	local part id
+	local part
 	if [ ! -d "$1" ]; then
 		part=$(mktemp -d "$cache/.part.XXXXXX")
 		sed "s|^log.dirs=.*|log.dirs=$part/data|" "$DIR/server.properties" >"$part/server.properties"
@@ -58,7 +60,7 @@ format() {
 }
 
 ready_or_dead() { # PID
-	grep -q 'Kafka Server started' "$DIR/log/kafka.log" || [ ! -e "/proc/$1" ]
+	grep -q 'Kafka Server started' "$DIR/log/kafka.log" || ! main_pid >/dev/null
 }
 
 launch() {
@@ -73,7 +75,7 @@ launch() {
 		pid=$(cat "$DIR/pid")
 	}
 	wait_until "$start_timeout" ready_or_dead "$pid" || die 1 "Kafka in $DIR is not ready after $start_timeout s"
-	if [ ! -e "/proc/$pid" ]; then
+	if ! main_pid >/dev/null; then
 		show_log_end "$DIR/log/kafka.log"
 		die 1 "Kafka in $DIR did not start"
 	fi
@@ -92,8 +94,11 @@ start() {
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--set) sets+=("${2?--set needs a value}") ;;
-		--owner) owner=${2?--owner needs a value} ;;
+		--set)
+			[[ ${2-} == *=* ]] || die 2 "--set takes NAME=VALUE, not ${2-nothing}"
+			sets+=("$2")
+			;;
+		--owner) owner=${2:-0} ;;
 		*) die 2 "unknown option $1
 $usage" ;;
 		esac
@@ -124,12 +129,13 @@ end_server() {
 stop() {
 	case ${2-} in
 	'')
-		[ -e "${1:?$usage}/.dbobs-server" ] || exit 0
-		existing_dir "$1"
+		[ -n "${1-}" ] || die 2 "$usage"
+		[ -e "$1/.dbobs-server" ] || exit 0
+		existing_dir "${1-}"
 		remove_dir
 		;;
 	--keep)
-		existing_dir "$1"
+		existing_dir "${1-}"
 		end_server
 		;;
 	*) die 2 "unknown option $2" ;;
@@ -139,7 +145,7 @@ stop() {
 # A class of Kafka's tools, by its short name or its full one; told where the broker is unless an argument says it.
 tools() { # DIR CLASS [ARGUMENT]...
 	local class=${2:?$usage} server=()
-	existing_dir "$1"
+	existing_dir "${1-}"
 	shift 2
 	[[ $class == *.* ]] || class=org.apache.kafka.tools.$class
 	[[ "$*" == *bootstrap* ]] || server=(--bootstrap-server "$(sed -n 's/^bootstrap=//p' "$DIR/env")")
@@ -158,25 +164,25 @@ allow_create() { # DIR add|remove
 }
 
 command=${1-}
-[ $# -lt 2 ] || shift
+shift || true
 case $command in
 start | stop | tools) "$command" "$@" ;;
 restart)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	end_server
 	launch
 	;;
 kill)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	kill -KILL "$(main_pid)" 2>/dev/null || die 1 "no server runs in $DIR"
 	wait_until 5 kill_rest
 	;;
 pause)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	pause_server
 	;;
 resume)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	signal_all CONT
 	;;
 deny-create) allow_create "$1" add ;;

@@ -70,7 +70,7 @@ kill_rest() {
 	all_gone
 }
 
-main_pid() { # prints the pid of the server's first process when it runs
+main_pid() { # prints the pid of the server's first process when it runs; a zombie does not
 	local pid
 	read -r pid 2>/dev/null <"$DIR/pid" && [ "$(readlink "/proc/$pid/cwd")" = "$DIR/data" ] && echo "$pid"
 }
@@ -92,7 +92,10 @@ detach() ( # LOG COMMAND...
 # Sees to it that the server ends and DIR goes when process OWNER ends, however it ends.
 watch_owner() { # OWNER SCRIPT
 	[ -n "$1" ] || return 0
-	[ -e "/proc/$1/stat" ] || die 2 "--owner $1: no such process"
+	[ -e "/proc/$1/stat" ] || {
+		[ -e "$DIR/data" ] || remove_dir
+		die 2 "--owner $1: no such process"
+	}
 	setsid "$here/owner.sh" "$1" "$DIR" "$2" </dev/null >/dev/null 2>&1 9>&- &
 }
 

@@ -156,7 +156,7 @@ ready_or_dead() { # PID
 	if [ "${lines[0]-}" = "$1" ]; then
 		case ${lines[7]-} in ready* | standby*) return 0 ;; esac
 	fi
-	[ ! -e "/proc/$1" ]
+	! main_pid >/dev/null
 }
 
 # Starts the server on the data directory that is there, or waits for the one that is starting.
@@ -165,11 +165,13 @@ launch() {
 	find_server "$(cat "$DIR/data/PG_VERSION")"
 	pid=$(main_pid) || {
 		wait_until 10 all_gone || kill_rest || true # those which a killed postmaster left
+		# A killed one that nobody has reaped yet would count as running by it.
+		rm -f "$DIR/data/postmaster.pid" "$DIR"/.s.PGSQL.*
 		detach "$DIR/postmaster.log" env ${libs:+LD_LIBRARY_PATH="$libs"} "${as_user[@]}" "$bin/postgres" -D "$DIR/data"
 		pid=$(cat "$DIR/pid")
 	}
 	wait_until "$start_timeout" ready_or_dead "$pid" || die 1 "PostgreSQL in $DIR is not ready after $start_timeout s"
-	if [ ! -e "/proc/$pid" ]; then
+	if ! main_pid >/dev/null; then
 		show_log_end "$DIR/postmaster.log"
 		[ ! -s "$DIR/log/postgresql.log" ] || show_log_end "$DIR/log/postgresql.log"
 		die 1 "PostgreSQL in $DIR did not start"
@@ -214,7 +216,10 @@ start() {
 		--major | --set | --password | --port | --owner)
 			[ $# -ge 2 ] || die 2 "$1 needs a value"
 			case $1 in
-			--set) sets+=("$2") ;;
+			--set)
+				[[ $2 == *=* ]] || die 2 "--set takes NAME=VALUE, not $2"
+				sets+=("$2")
+				;;
 			*) printf -v "${1#--}" %s "$2" ;;
 			esac
 			shift
@@ -248,12 +253,15 @@ standby() {
 	local primary owner='' sets=() begin end data
 	existing_dir "${2:-}"
 	primary=$DIR
-	claim_dir "$1"
+	claim_dir "${1-}"
 	shift 2
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--set) sets+=("${2?--set needs a value}") ;;
-		--owner) owner=${2?--owner needs a value} ;;
+		--set)
+			[[ ${2-} == *=* ]] || die 2 "--set takes NAME=VALUE, not ${2-nothing}"
+			sets+=("$2")
+			;;
+		--owner) owner=${2:-0} ;;
 		*) die 2 "unknown option $1" ;;
 		esac
 		shift 2
@@ -290,14 +298,15 @@ stop() {
 	local id
 	case ${2-} in
 	'')
-		[ -e "${1:?$usage}/.dbobs-server" ] || exit 0
-		existing_dir "$1"
+		[ -n "${1-}" ] || die 2 "$usage"
+		[ -e "$1/.dbobs-server" ] || exit 0
+		existing_dir "${1-}"
 		id=$(sed -n '7s/.* //p' "$DIR/data/postmaster.pid" 2>/dev/null) || true
 		remove_dir
 		[ -z "$id" ] || ipcrm -m "$id" 2>/dev/null || true # a killed server's, with which it tells its data is in use
 		;;
 	--keep)
-		existing_dir "$1"
+		existing_dir "${1-}"
 		end_server INT
 		;;
 	*) die 2 "unknown option $2" ;;
@@ -314,11 +323,11 @@ end_server() { # SIGNAL
 }
 
 command=${1-}
-[ $# -lt 2 ] || shift
+shift || true
 case $command in
 start | standby | stop) "$command" "$@" ;;
 restart)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	case ${2-fast} in
 	fast) end_server INT ;;
 	immediate) end_server QUIT ;;
@@ -328,21 +337,21 @@ restart)
 	launch
 	;;
 kill)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	signal_all CONT
 	kill -KILL "$(main_pid)" 2>/dev/null || die 1 "no server runs in $DIR"
 	wait_until 5 all_gone || wait_until 5 kill_rest
 	;;
 pause)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	pause_server
 	;;
 resume)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	signal_all CONT
 	;;
 psql)
-	existing_dir "$1"
+	existing_dir "${1-}"
 	shift
 	PGHOST=$DIR PGPORT=$(sed -n 's/^port=//p' "$DIR/env") PGUSER=postgres PGDATABASE=${PGDATABASE-postgres} \
 		exec psql -X "$@"
