@@ -1,0 +1,45 @@
+--- dbobs help: the commands, or one of them.
+local options = require "dbobs.options"
+local sys = require "dbobs.core.sys"
+
+local M = {}
+
+M.usage = [[
+dbobs watches PostgreSQL servers and publishes raw metrics, log events and statement statistics to Kafka.
+
+Usage: dbobs COMMAND [ARGUMENTS]
+
+  run FILE [name=value]   run a pipeline, a load test or any script
+  check FILE              tell for each target what works and what is missing
+  init [DIRECTORY]        write the pipelines that are in the binary, to edit them
+  consume [TOPIC...]      print records, decoded
+  topics                  list topics, or create those of the contract
+  broker                  run the embedded broker, for trying and testing
+  test PATH...            run busted specs inside this binary
+  version                 version, commit and what it was built of
+  help [COMMAND]          this text, or a command's
+
+Every command takes --help, --log-format text|logfmt|json and --log-level debug|info|warn|error.
+Logs go to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+Environment: PG* (libpq's), KAFKA_BOOTSTRAP_SERVERS, ENVIRONMENT, COLLECTION_INTERVAL. README has a tour.
+]]
+
+M.options = {}
+
+function M.run(arguments)
+  local name = arguments[1]
+  if not name then
+    sys.write(M.usage)
+    return 0
+  end
+  local ok, command = pcall(require, "dbobs.cli." .. name)
+  if not ok or type(command) ~= "table" then
+    return nil, ("no command '%s'%s"):format(name, options.hint(name, { "run", "check", "init", "consume", "topics", "broker",
+      "test", "version", "help" }))
+  end
+  sys.write(command.usage)
+  return 0
+end
+
+return M

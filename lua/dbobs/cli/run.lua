@@ -1,0 +1,146 @@
+--- dbobs run: a pipeline, a load test or any script.
+local collect = require "dbobs.collect"
+local counters = require "dbobs.counters"
+local log = require "dbobs.log"
+local output = require "dbobs.output"
+local pipeline = require "dbobs.pipeline"
+local sys = require "dbobs.core.sys"
+local task = require "dbobs.task"
+
+local M = {}
+
+M.usage = [[
+Usage: dbobs run FILE [name=value...] [options]
+
+Runs a pipeline until SIGTERM or SIGINT, which drain and end with exit code 0; a second one ends at once. SIGHUP reads
+the file again; one with an error leaves the old one running. A FILE that is not there is taken from the binary.
+
+  --once           run each collector once, then end; exit code 1 when one failed
+  --to kafka|stdout  where records go; stdout prints one JSON object a line and needs no broker
+  --for DURATION   end after this time
+]]
+
+M.options = { ["--once"] = "boolean", ["--to"] = { one = { "kafka", "stdout" } }, ["--for"] = "duration" }
+
+-- How long the tasks may take to end, and what they sent to be delivered, when dbobs is told to stop.
+local STOP_SECONDS, FLUSH_SECONDS = 10, 20
+
+local function fail(message, more)
+  log.error(message, more)
+  return 1
+end
+
+local function with_traceback(cause)
+  if cause == task.CANCELLED then return cause end
+  return { cause = tostring(cause), traceback = debug.traceback("", 2) }
+end
+
+-- Runs the file as a task of its own, so that a stop signal can end it. Its outcome is left in the table.
+local function start_script(source)
+  local outcome = {}
+  local chunk, cause = loadstring(source.source, "@" .. source.path)
+  if not chunk then return nil, cause end
+  outcome.task = task.spawn(function()
+    local ok, failure = xpcall(chunk, with_traceback)
+    outcome.failure = not ok and failure ~= task.CANCELLED and failure or nil
+    sys.poke()
+  end)
+  return outcome
+end
+
+-- Waits until `done()` or an order to stop. Returns false when it was the order.
+local function wait_for(done, timeout)
+  local orders = sys.orders()
+  local until_time = timeout and sys.monotonic() + timeout
+  while not done() do
+    local _, must_stop = sys.order()
+    if must_stop then return false end
+    local left = until_time and until_time - sys.monotonic()
+    if left and left <= 0 then return false end
+    task.wait(orders, left)
+  end
+  return true
+end
+
+-- Ends the tasks, waits for them, then for what is on its way to Kafka.
+local function stop(tasks)
+  for _, one in ipairs(tasks) do task.cancel(one) end
+  task.deadline(STOP_SECONDS, function()
+    for _, one in ipairs(tasks) do task.join(one) end
+    return true
+  end)
+  return output.close(FLUSH_SECONDS)
+end
+
+local function summary()
+  local parts = {}
+  for _, counter in ipairs(counters.all()) do
+    local collector, target, name, value = unpack(counter)
+    local key = collector .. "/" .. target
+    if parts[#parts] == nil or parts[#parts].key ~= key then
+      parts[#parts + 1] = { key = key, collector = collector, target = target, fields = {} }
+    end
+    parts[#parts].fields[name] = value
+  end
+  for _, part in ipairs(parts) do
+    part.fields.collector, part.fields.target = part.collector, part.target
+    log.info("summary", part.fields)
+  end
+end
+
+local function run_collectors(given)
+  if given.once then
+    local ok = collect.run_once()
+    local closed = stop {}
+    return ok and closed and 0 or 1
+  end
+  local tasks = collect.start()
+  log.info("running", { collectors = #tasks })
+  wait_for(function() return false end, given["for"])
+  log.info("stopping: draining what was collected")
+  local drained = stop(tasks)
+  summary()
+  return drained and 0 or 1
+end
+
+-- After the script has ended: what it left running, or the collectors it asked for.
+local function continue(given)
+  sys.loaded()
+  local problem = pipeline.unused_arguments()
+  if problem then return fail(problem) end
+  wait_for(function() return (sys.order()) end)
+  if #collect.jobs() > 0 then return run_collectors(given) end
+  if given.once then return fail "the file asks for no collector: there is nothing to run once" end
+  -- The main task itself is one of those counted.
+  wait_for(function() return task.count() <= 1 end, given["for"])
+  return output.close(FLUSH_SECONDS) and 0 or 1
+end
+
+function M.run(arguments, given)
+  local path = table.remove(arguments, 1)
+  if not path then return nil, "which FILE? For example: dbobs run pipelines/pg.lua" end
+  local ok, problem = pipeline.set_arguments(arguments)
+  if not ok then return nil, problem end
+  output.select(given.to or "kafka")
+
+  local source
+  source, problem = pipeline.read(path)
+  if not source then return fail(problem) end
+  if source.embedded then
+    log.info(("there is no file %s: running the copy in the binary ('dbobs init' writes it out)"):format(path))
+  end
+  pipeline.search(source.directory)
+
+  local outcome
+  outcome, problem = start_script(source)
+  if not outcome then return fail("the pipeline has a syntax error: " .. problem) end
+  local ended = wait_for(function() return task.status(outcome.task) ~= "running" end, given["for"])
+  if not ended then return stop { outcome.task } and 0 or 1 end
+  if outcome.failure then
+    stop {}
+    return fail("the pipeline raised an error: " .. outcome.failure.cause, { traceback = outcome.failure.traceback })
+  end
+  return continue(given)
+end
+
+return M

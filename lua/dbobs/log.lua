@@ -1,0 +1,125 @@
+--- The log: one event a line on standard error; readable on a terminal, logfmt or JSON when asked (--log-format).
+local cjson = require "cjson"
+local sys = require "dbobs.core.sys"
+local timer = require "dbobs.timer"
+
+local M = {}
+
+local LEVELS = { debug = 1, info = 2, warn = 3, error = 4 }
+local COLOURS = { debug = "\27[2m", info = "", warn = "\27[33m", error = "\27[31m" }
+-- A condition that lasts is told again this often.
+local REMIND_SECONDS = 600
+
+M.formats = { "text", "logfmt", "json" }
+M.levels = { "debug", "info", "warn", "error" }
+
+local settings = {
+  format = "text",
+  level = "info",
+  colour = sys.is_terminal(2) and not os.getenv "NO_COLOR",
+}
+
+--- Sets what is given of format ("text" | "logfmt" | "json") and level ("debug" | "info" | "warn" | "error").
+---@param given {format: string|nil, level: string|nil}
+function M.configure(given)
+  settings.format = given.format or settings.format
+  settings.level = given.level or settings.level
+end
+
+-- Names in the order in which a person reads them: where, then the rest.
+local FIRST = { target = 1, collector = 2, topic = 3, error = 8, traceback = 9 }
+
+local function sorted_names(fields)
+  local names = {}
+  for name in pairs(fields) do names[#names + 1] = name end
+  table.sort(names, function(a, b)
+    local x, y = FIRST[a] or 5, FIRST[b] or 5
+    if x ~= y then return x < y end
+    return a < b
+  end)
+  return names
+end
+
+local function quote(value)
+  local text = tostring(value):gsub("%s*\n%s*", " | ")
+  if text:find '[%s"=]' or text == "" then
+    text = '"' .. text:gsub('[\\"]', "\\%0"):gsub("%c", " ") .. '"'
+  end
+  return text
+end
+
+local function pairs_text(fields)
+  local parts = {}
+  for _, name in ipairs(sorted_names(fields)) do
+    parts[#parts + 1] = ("%s=%s"):format(name, quote(fields[name]))
+  end
+  return table.concat(parts, " ")
+end
+
+local writers = {}
+
+function writers.text(level, message, fields)
+  local time = timer.iso8601(sys.wall()):sub(1, 23):gsub("T", " ")
+  local line = ("%s %-5s %s"):format(time, level:upper(), (message:gsub("%s*\n%s*", " | ")))
+  if next(fields) then line = line .. "  " .. pairs_text(fields) end
+  if settings.colour and COLOURS[level] ~= "" then line = COLOURS[level] .. line .. "\27[0m" end
+  return line
+end
+
+function writers.logfmt(level, message, fields)
+  local head = ("time=%s level=%s msg=%s"):format(timer.iso8601(sys.wall()), level, quote(message))
+  return next(fields) and head .. " " .. pairs_text(fields) or head
+end
+
+function writers.json(level, message, fields)
+  local object = {}
+  for name, value in pairs(fields) do
+    object[name] = type(value) == "number" and value or tostring(value)
+  end
+  object.time, object.level, object.msg = timer.iso8601(sys.wall()), level, message
+  return cjson.encode(object)
+end
+
+--- Writes one event.
+---@param level "debug"|"info"|"warn"|"error"
+---@param message string
+---@param fields table<string, string|number>|nil
+function M.event(level, message, fields)
+  if LEVELS[level] < LEVELS[settings.level] then return end
+  sys.log(writers[settings.format](level, message, fields or {}) .. "\n")
+end
+
+for _, level in ipairs(M.levels) do
+  M[level] = function(message, fields) M.event(level, message, fields) end
+end
+
+local conditions = {}
+
+local function with_age(fields, since)
+  local copy = {}
+  for name, value in pairs(fields or {}) do copy[name] = value end
+  copy.lasts = ("%.0fs"):format(sys.monotonic() - since)
+  return copy
+end
+
+--- Tells a condition that lasts: when it begins, rarely while it lasts, and when it ends. Call it at each look.
+---@param key string identity of the condition, like "unreachable/main"
+---@param active boolean whether it holds now
+---@param level "info"|"warn"|"error" of its beginning
+---@param message string what holds
+---@param fields table<string, string|number>|nil
+function M.condition(key, active, level, message, fields)
+  local now, known = sys.monotonic(), conditions[key]
+  if active and not known then
+    conditions[key] = { since = now, told = now, message = message, fields = fields }
+    M.event(level, message, fields)
+  elseif active and now - known.told >= REMIND_SECONDS then
+    known.told = now
+    M.event(level, "still: " .. message, with_age(fields, known.since))
+  elseif not active and known then
+    conditions[key] = nil
+    M.event("info", "over: " .. known.message, with_age(known.fields, known.since))
+  end
+end
+
+return M

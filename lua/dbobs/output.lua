@@ -1,0 +1,48 @@
+--- Where a pipeline's records go: to Kafka, or with `--to stdout` to standard output, without the pipeline knowing.
+local kafka = require "dbobs.kafka"
+local sink = require "dbobs.sink"
+
+local M = {}
+
+local selected = "kafka"
+local open = {}
+
+--- Chooses for the whole process, before the pipeline runs.
+---@param name "kafka"|"stdout"
+function M.select(name)
+  selected = name
+end
+
+-- Takes the place of a producer: topics that print, nothing to create, nothing to flush.
+local stdout = {}
+stdout.__index = stdout
+
+function stdout.topic(_, name) return sink.stdout(name) end
+function stdout.create_topic() return true end
+function stdout.flush() return true end
+function stdout.close() return true end
+
+--- A producer with librdkafka's properties, or what stands for it.
+---@param properties table<string, string|number|boolean>
+---@return table producer
+function M.producer(properties)
+  if selected == "stdout" then return setmetatable({}, stdout) end
+  local producer = kafka.producer(properties)
+  open[#open + 1] = producer
+  return producer
+end
+
+--- Waits until everything is delivered, then closes the producers.
+---@param timeout number seconds
+---@return boolean ok whether nothing was left undelivered
+function M.close(timeout)
+  local ok = true
+  for _, producer in ipairs(open) do
+    ok = producer:flush(timeout) == true and ok
+    producer:close()
+  end
+  open = {}
+  return ok
+end
+
+return M

@@ -1,0 +1,107 @@
+--- Pipelines: finding the file, `require` beside it, its name=value options, and running it.
+local options = require "dbobs.options"
+local sys = require "dbobs.core.sys"
+
+local M = {}
+
+local given_arguments = {}
+
+local function exists(path)
+  local file = io.open(path, "rb")
+  if file then file:close() end
+  return file ~= nil
+end
+
+-- The path as it is named in the binary: "pipelines/..." whatever stands before it.
+local function embedded_path(path)
+  return (path:gsub("^%./", ""):gsub("^.*/pipelines/", "pipelines/"))
+end
+
+--- Reads a pipeline.
+---@param path string
+---@return {path: string, source: string, directory: string, embedded: boolean}|nil pipeline
+---@return string|nil problem
+function M.read(path)
+  if exists(path) then
+    local file, cause = io.open(path, "rb")
+    local source = file and file:read "*a"
+    if file then file:close() end
+    if not source then
+      return nil, ("cannot read the pipeline %s: %s"):format(path, cause or "it is a directory")
+    end
+    return { path = path, source = source, directory = path:match "^(.*)/[^/]*$" or ".", embedded = false }
+  end
+  local name = embedded_path(path)
+  local source = sys.embedded(name)
+  if source then
+    return { path = "dbobs:" .. name, source = source, directory = path:match "^(.*)/[^/]*$" or ".", embedded = true }
+  end
+  local known = {}
+  for _, one in ipairs(sys.embedded_list "pipelines/") do known[#known + 1] = one end
+  return nil, ("no pipeline %s, neither as a file nor in the binary%s"):format(path, options.hint(name, known))
+end
+
+--- Makes `require` look in a directory before it looks in the binary.
+---@param directory string
+function M.search(directory)
+  table.insert(package.loaders, 2, function(name)
+    local base = directory .. "/" .. name:gsub("%.", "/")
+    for _, path in ipairs { base .. ".lua", base .. "/init.lua" } do
+      if exists(path) then
+        local chunk, cause = loadfile(path)
+        if not chunk then error(cause, 0) end
+        return chunk
+      end
+    end
+    return ("\n\tno file '%s.lua'"):format(base)
+  end)
+end
+
+--- Sets the name=value options of the command line.
+---@param texts string[]
+---@return boolean|nil ok, string|nil problem
+function M.set_arguments(texts)
+  given_arguments = {}
+  for _, text in ipairs(texts) do
+    local name, value = text:match "^([%a_][%w_%-]*)=(.*)$"
+    if not name then return nil, ("'%s' is no option of a pipeline: write name=value"):format(text) end
+    given_arguments[name] = value
+  end
+  return true
+end
+
+local function convert(name, text, default)
+  if type(default) == "string" then return text end
+  if type(default) == "number" then
+    return tonumber(text) or error(("option %s: a number expected, got '%s'"):format(name, text), 3)
+  end
+  if text == "true" or text == "yes" or text == "1" then return true end
+  if text == "false" or text == "no" or text == "0" then return false end
+  return error(("option %s: true or false expected, got '%s'"):format(name, text), 3)
+end
+
+--- The options of the command line over their defaults; raises at the caller for an unknown name or a wrong type.
+---@param defaults table<string, string|number|boolean>
+function M.arguments(defaults)
+  local names, result = {}, {}
+  for name, default in pairs(defaults) do
+    names[#names + 1], result[name] = name, default
+  end
+  for name, text in pairs(given_arguments) do
+    if defaults[name] == nil then
+      error(("unknown option %s=%s%s"):format(name, text, options.hint(name, names)), 3)
+    end
+    result[name] = convert(name, text, defaults[name])
+  end
+  M.arguments_taken = true
+  return result
+end
+
+--- Options that were given although the pipeline asked for none.
+---@return string|nil problem
+function M.unused_arguments()
+  local name, value = next(given_arguments)
+  if name and not M.arguments_taken then return ("the pipeline takes no options, but %s=%s was given"):format(name, value) end
+end
+
+return M

@@ -1,0 +1,78 @@
+--- Targets: the PostgreSQL servers of a pipeline, with what of them belongs into every record.
+local options = require "dbobs.options"
+local postgres = require "dbobs.postgres"
+
+local M = {}
+
+-- Our own options of a target; every other one is libpq's.
+M.own = {
+  name = "string",
+  environment = "string",
+  tags = "table",
+  password_command = "string",
+  connect_timeout = "duration",
+  log_file = "string",
+  log_timezone = "string",
+  databases = "table",
+  exclude_databases = "table",
+  connections = "number",
+  statement_timeout = "duration",
+  lock_timeout = "duration",
+}
+
+local function known_options()
+  local known = {}
+  for _, keyword in ipairs(postgres.parameters()) do known[keyword] = "string|number" end
+  for name, kind in pairs(M.own) do known[name] = kind end
+  return known
+end
+
+local function check_tags(tags, what)
+  for name, value in pairs(tags) do
+    if type(name) ~= "string" or type(value) ~= "string" then
+      return ("%s: option 'tags' must map texts to texts, like { team = 'billing' }"):format(what)
+    end
+  end
+end
+
+-- The host of the records: as configured; a socket directory or a list of hosts is no host, there the name stands.
+local function record_host(target, effective)
+  local host = effective.host
+  if not host or host == "" or host:find "^[/@]" or host:find "," then return target.name end
+  return host
+end
+
+--- Checks one entry of targets.lua and completes it.
+---@param given table libpq parameters and our options
+---@return table|nil target with name, host_name (of the records), port_number, database, parameters for libpq
+---@return string|nil problem
+function M.new(given)
+  if type(given) ~= "table" then return nil, ("a target must be a table, got %s"):format(type(given)) end
+  local what = ("target '%s'"):format(tostring(given.name or given.host or given.service or "?"))
+  local problem = options.problem(given, known_options(), what) or check_tags(given.tags or {}, what)
+  if problem then return nil, problem end
+
+  local parameters = {}
+  for name, value in pairs(given) do
+    if not M.own[name] or name == "password_command" or name == "connect_timeout" then parameters[name] = value end
+  end
+  local effective, cause = postgres.effective(parameters)
+  if not effective then return nil, ("%s: %s"):format(what, cause) end
+  local host = record_host(given, effective)
+  if not host then
+    return nil, what .. ": a Unix socket or a list of hosts needs the option 'name', which stands as host in the records"
+  end
+  return {
+    name = given.name or host,
+    host_name = host,
+    port_number = tonumber((tostring(effective.port or 5432):match "^%d+")) or 5432,
+    database = effective.dbname,
+    user = effective.user,
+    environment = given.environment or os.getenv "ENVIRONMENT" or "development",
+    tags = given.tags or {},
+    parameters = parameters,
+    options = given,
+  }
+end
+
+return M

@@ -1,0 +1,24 @@
+-- The main pipeline: every server of targets.lua, its metrics, statements and log events, each to its topic.
+--   dbobs check pipelines/pg.lua     what works, what is missing
+--   dbobs run pipelines/pg.lua       run it
+local dbobs = require "dbobs"
+local topics = require "topics"
+
+-- Every librdkafka property can stand here under its own name. "embedded" starts a broker inside dbobs, to try things.
+local kafka = dbobs.kafka {
+  ["bootstrap.servers"] = dbobs.env("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092"),
+}
+
+-- How often; seconds or a text like "30s" or "5m".
+local every = dbobs.env("COLLECTION_INTERVAL", "30s")
+
+-- Topics that do not exist are created with the contract's retention. Set this to false where somebody else makes them.
+local create_topics = true
+
+if create_topics then topics.create(kafka) end
+
+for _, target in ipairs(require "targets") do
+  dbobs.collect(require "collectors.metrics", target, { every = every, to = kafka:topic(topics.metrics) })
+  dbobs.collect(require "collectors.queries", target, { every = every, to = kafka:topic(topics.queries) })
+  dbobs.collect(require "collectors.logs", target, { every = every, to = kafka:topic(topics.logs) })
+end

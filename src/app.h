@@ -1,0 +1,21 @@
+// The process: what its vms share. Owned by main's thread; vms on other threads only read arguments and add to counters.
+#ifndef DBOBS_APP_H
+#define DBOBS_APP_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+struct counters;
+struct vm;
+
+struct app {
+    int argc;
+    char **argv;
+    struct counters *counters;
+    struct vm *active;
+    struct vm *next;  // a reload's new vm, until it takes over; NULL else
+    volatile sig_atomic_t stop_signals;
+    volatile sig_atomic_t reload_signals;
+};
+
+#endif

@@ -1,0 +1,85 @@
+// The counter registry: a sorted tree under one lock. It is touched a few times for each collection, never per row.
+#include "counters.h"
+
+#include <pthread.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+
+struct counter {
+    char *collector, *target, *name;
+    int64_t value;
+};
+
+struct counters {
+    pthread_mutex_t lock;
+    void *tree;
+    struct counter **sorted;
+    size_t count, cap;
+};
+
+static int compare(const void *left, const void *right) {
+    const struct counter *a = left, *b = right;
+    int order = strcmp(a->collector, b->collector);
+    if (!order) order = strcmp(a->target, b->target);
+    return order ? order : strcmp(a->name, b->name);
+}
+
+static int compare_slots(const void *left, const void *right) {
+    return compare(*(struct counter *const *)left, *(struct counter *const *)right);
+}
+
+struct counters *counters_new(void) {
+    struct counters *counters = xcalloc(1, sizeof *counters);
+    pthread_mutex_init(&counters->lock, NULL);
+    return counters;
+}
+
+void counters_free(struct counters *counters) {
+    for (size_t i = 0; i < counters->count; i++) {
+        struct counter *counter = counters->sorted[i];
+        tdelete(counter, &counters->tree, compare);
+        free(counter->collector);
+        free(counter->target);
+        free(counter->name);
+        free(counter);
+    }
+    free(counters->sorted);
+    pthread_mutex_destroy(&counters->lock);
+    free(counters);
+}
+
+static struct counter *insert(struct counters *counters, const struct counter *wanted) {
+    struct counter *counter = xmalloc(sizeof *counter);
+    *counter = (struct counter){xstrdup(wanted->collector), xstrdup(wanted->target), xstrdup(wanted->name), 0};
+    if (counters->count == counters->cap) {
+        counters->cap = counters->cap ? counters->cap * 2 : 64;
+        counters->sorted = xrealloc(counters->sorted, counters->cap * sizeof(struct counter *));
+    }
+    counters->sorted[counters->count++] = counter;
+    tsearch(counter, &counters->tree, compare);
+    return counter;
+}
+
+void counters_add(struct counters *counters, const char *collector, const char *target, const char *name, int64_t more) {
+    const struct counter wanted = {(char *)collector, (char *)target, (char *)name, 0};
+    pthread_mutex_lock(&counters->lock);
+    struct counter **found = tfind(&wanted, &counters->tree, compare);
+    struct counter *counter = found ? *found : insert(counters, &wanted);
+    counter->value += more;
+    pthread_mutex_unlock(&counters->lock);
+}
+
+void counters_each(struct counters *counters,
+                   void (*each)(void *context, const char *collector, const char *target, const char *name, int64_t value),
+                   void *context) {
+    pthread_mutex_lock(&counters->lock);
+    if (counters->count) qsort(counters->sorted, counters->count, sizeof(struct counter *), compare_slots);
+    for (size_t i = 0; i < counters->count; i++) {
+        struct counter *counter = counters->sorted[i];
+        each(context, counter->collector, counter->target, counter->name, counter->value);
+    }
+    pthread_mutex_unlock(&counters->lock);
+}

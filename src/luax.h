@@ -1,0 +1,48 @@
+// What the bindings share: classes, interfaces between userdata, errors and arguments. Not a binding itself.
+#ifndef DBOBS_LUAX_H
+#define DBOBS_LUAX_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct batch;
+struct sink;
+struct wakeup;
+
+// Interfaces that a userdata can offer to bindings that do not know its class.
+#define LUAX_WAKEUP "__wakeup"      // struct wakeup *: a task can wait for it
+#define LUAX_SINK "__sink"          // struct sink *: takes records
+#define LUAX_BATCH "__batch"        // struct batch *: counts delivery reports
+#define LUAX_PGRESULT "__pgresult"  // PGresult *: rows
+
+// Registers class `name`: metatable with `meta` (may be NULL; __gc and friends) and `methods` as __index. Leaves the
+// metatable on the stack.
+void luax_class(lua_State *lua, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+// Makes a zeroed userdata of the class and pushes it.
+void *luax_new(lua_State *lua, const char *name, size_t size);
+
+// The class whose metatable is on top of the stack offers an interface: `get` maps the userdata's memory to it and
+// returns NULL when the object is closed.
+void luax_offer(lua_State *lua, const char *interface, void *(*get)(void *userdata));
+// The interface of the value at index, or NULL when it has none. Never raises.
+void *luax_interface(lua_State *lua, int index, const char *interface);
+// The same; raises an argument error that names `what` when it has none.
+void *luax_check_interface(lua_State *lua, int index, const char *interface, const char *what);
+
+// What can happen: pushes nil and "<cause>" and returns 2.
+int luax_fail(lua_State *lua, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// A duration at index: "250ms", "30s", "5m", "2h", "7d", or a number of seconds. Returns seconds; raises an argument
+// error that shows the forms for anything else and for negative ones.
+double luax_check_duration(lua_State *lua, int index);
+// The same for text; -1 when it is none. No Lua involved.
+double luax_parse_duration(const char *text);
+
+// Field `name` of the table at index as a string: `fallback` when nil; raises for another type. The string belongs to the table.
+const char *luax_field_string(lua_State *lua, int index, const char *name, const char *fallback);
+int64_t luax_field_int(lua_State *lua, int index, const char *name, int64_t fallback);
+int luax_field_bool(lua_State *lua, int index, const char *name, int fallback);
+
+#endif

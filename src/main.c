@@ -1,0 +1,57 @@
+// The process: signals, the first vm, the exit code. Everything that a command does is Lua (lua/dbobs/cli).
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "app.h"
+#include "counters.h"
+#include "loop.h"
+#include "vm.h"
+
+// Signal handlers have no argument: the one pointer that leads them to the process.
+static struct app *the_app;
+
+static void wake_all(void) {
+    if (the_app->active) vm_wake(the_app->active);
+    if (the_app->next) vm_wake(the_app->next);
+}
+
+static void on_stop(int number) {
+    // A second one means that the person will not wait for the drain.
+    if (the_app->stop_signals++) _exit(128 + number);
+    wake_all();
+}
+
+static void on_reload(int number) {
+    (void)number;
+    the_app->reload_signals++;
+    wake_all();
+}
+
+static void install(int number, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    sigaction(number, &action, NULL);
+}
+
+int main(int argc, char **argv) {
+    // libpq and librdkafka look names up in libuv's workers; a dead name server blocks one for seconds, so there are
+    // more than the four of the default.
+    setenv("UV_THREADPOOL_SIZE", "16", 0);
+    struct app app = {.argc = argc, .argv = argv, .counters = counters_new()};
+    the_app = &app;
+    install(SIGPIPE, SIG_IGN);
+    app.active = vm_new(&app, true);
+    if (!app.active) return EXIT_FAILURE;
+    install(SIGTERM, on_stop);
+    install(SIGINT, on_stop);
+    install(SIGHUP, on_reload);
+    int code = loop_run(&app);
+    install(SIGTERM, SIG_IGN);
+    install(SIGINT, SIG_IGN);
+    install(SIGHUP, SIG_IGN);
+    if (app.next) vm_free(app.next);
+    vm_free(app.active);
+    counters_free(app.counters);
+    return code;
+}
