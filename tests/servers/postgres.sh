@@ -90,7 +90,8 @@ new_data() { # KIND PASSWORD FRESH
 	template=$(server_env "$bin/postgres" --version
 		id -u
 		echo "$1 $2 ${user-}"
-		cat "$here/postgres.sh" "$here/postgres.sql" "$here/app.sql")
+		declare -f init_data
+		cat "$here/postgres.sql" "$here/app.sql")
 	template=$cache/template-$major-$(cksum <<<"$template" | cut -d' ' -f1)
 	with_lock "$(basename "$template")" make_template "$template" "$1" "$2"
 	cp -a --reflink=auto "$template" "$DIR/data"
