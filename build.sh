@@ -20,6 +20,7 @@ usage() {
     cat <<END
 usage: ./build.sh [command]
   musl | glibc | sanitize    build everything (default: musl)
+  fuzz                       build the fuzz targets, src/fuzz/*.c, into build/fuzz
   deps musl|glibc            build the dependencies only
   packages [GROUP]           print the Debian packages needed: build, demo, test, lint or all (default: build)
   install [GROUP]            install those that are missing (as root, or with sudo)
@@ -124,7 +125,7 @@ build_binary() {
 main() {
     mkdir -p "$cache"
     case ${1:-musl} in
-        musl | glibc | sanitize) build_binary "${1:-musl}" ;;
+        musl | glibc | sanitize | fuzz) build_binary "${1:-musl}" ;;
         deps) build_deps "$(deps_toolchain "${2:-musl}")" ;;
         build-one) build_one "$2" "$3" ;;
         packages) print_packages "${2:-build}" ;;

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # The test framework that `dbobs test` runs, here and for users' own pipelines.
 package=lua-busted licence=MIT toolchains=any
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # Only the client library. SYSCONFDIR is where Debian's pg_service.conf stands; the default socket folder comes from
 # Debian's patches.
 package=postgresql-17 licence=PostgreSQL needs=openssl

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # Its own lz4 is used. SASL PLAIN, SCRAM and OAUTHBEARER need only OpenSSL and stay on; Cyrus SASL (Kerberos) is off.
 package=librdkafka licence="BSD-2-Clause AND BSD-3-Clause AND MIT AND Zlib" needs="zlib zstd openssl"
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # Compiled without its cmake build, which would only add a large host package to choose these files.
 package=libuv1 licence="MIT AND ISC AND BSD-2-Clause AND BSD-3-Clause"
 

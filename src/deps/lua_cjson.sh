@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # Changed here: its own luaL_setfuncs has LuaJIT's name; and a number is written with as many digits as it takes to
 # read the same number back (15 to 17, integers in full), where the original stops at 14.
 package=lua-cjson licence=MIT needs=luajit

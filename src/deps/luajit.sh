@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # The OpenResty branch. LUAJIT_NO_UNWIND: external unwinding would need a symbol of libgcc_s that a static musl binary
 # has not.
 package=luajit licence=MIT

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 package=lua-mediator licence=MIT toolchains=any
 
 build() {

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # musl's own allocator costs librdkafka 40 % more CPU. Version 2.0: 3.0 of trixie is a beta. Without __USE_ISOC11
 # aligned_alloc would stay musl's, and free() would crash on what it gives.
 package=mimalloc suite=bookworm licence=MIT toolchains=musl

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # TLS for PostgreSQL and Kafka, trimmed to what those two need. /etc/ssl is where hosts keep their certificates.
 package=openssl licence=Apache-2.0
 

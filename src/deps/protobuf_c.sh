@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 package=protobuf-c licence=BSD-2-Clause
 
 build() {

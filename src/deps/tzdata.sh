@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # All zones, old names included; "slim" leaves out what a reader can compute from the rule at a file's end.
 package=tzdata licence="LicenseRef-public-domain" toolchains=any
 

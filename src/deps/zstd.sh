@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 package=libzstd licence="BSD-3-Clause OR GPL-2.0-only"
 
 build() {

@@ -29,18 +29,18 @@ resolve_deps() {
     local name
     order=()
     hash_of=() folder_of=() needs_of=()
-    toolchain_key=$(toolchain_id "$1"; cat "$root/src/deps/lib/toolchain.sh")
+    toolchain_key=$(toolchain_id "$1")
     for name in $(recipe_names); do
         resolve_dep "$1" "$name"
     done
 }
 
 resolve_dep() {
-    local toolchain=$1 name=$2 key='' need own
+    local toolchain=$1 name=$2 key need own
     [ -z "${hash_of[$name]:-}" ] || return 0
     load_recipe "$name"
     case " $toolchains " in
-        *" any "*) own=any ;;
+        *" any "*) own=any key=$(declare -f lua_modules) ;;
         *" $toolchain "*) own=$toolchain key=$toolchain_key ;;
         *) return 0 ;;
     esac
@@ -56,7 +56,7 @@ resolve_dep() {
 }
 
 # Builds what is missing. make schedules it: its jobserver is handed down into each dependency's own make, so that
-# both cores stay busy through the many single-threaded configure scripts.
+# all cores stay busy through the single-threaded configure scripts.
 build_deps() {
     local toolchain=$1 name need missing=() plan
     resolve_deps "$toolchain"
@@ -102,8 +102,7 @@ build_one() {
         out=$work/out
         mkdir -p "$out/include" "$out/lib"
         cd "$work/src"
-        export PATH="$work/bin:$PATH" CC=cc CFLAGS=$deps_cflags LDFLAGS='' LC_ALL=C TZ=UTC SOURCE_DATE_EPOCH=1700000000
-        [ "$toolchain" = glibc ] || export LDFLAGS=-static
+        enter_build "$work" "$toolchain"
         build
     ) >"$log" 2>&1 </dev/null; then
         tail -40 "$log" >&2
@@ -113,32 +112,4 @@ build_one() {
     # Another build may have been quicker: theirs is as good, as the name is made of the content.
     mv -T "$work/out" "${folder_of[$name]}" 2>/dev/null || [ -d "${folder_of[$name]}" ]
     say "built $name ($toolchain) in $((SECONDS - started)) s"
-}
-
-# For recipes: archive NAME FLAGS... FILE.c...: compiles the files one by one into $out/lib/libNAME.a.
-archive() {
-    local library=$1 arg flags=() objects=()
-    shift
-    for arg in "$@"; do
-        case $arg in
-            *.c) ;;
-            *) flags+=("$arg") ;;
-        esac
-    done
-    for arg in "$@"; do
-        case $arg in
-            *.c)
-                # shellcheck disable=SC2086 # CFLAGS is a list
-                cc $CFLAGS "${flags[@]}" -c "$arg" -o "${arg//\//_}.o"
-                objects+=("${arg//\//_}.o")
-                ;;
-        esac
-    done
-    ar rcsD "$out/lib/lib$library.a" "${objects[@]}"
-}
-
-# For recipes: lua_modules SOURCE_DIR TARGET: every Lua file below, kept with its path, becomes part of the binary.
-lua_modules() {
-    mkdir -p "$out/vendor/$2"
-    (cd "$1" && find . -name '*.lua' -print0 | tar -cf - --null -T -) | tar -xf - --no-same-owner -C "$out/vendor/$2"
 }
