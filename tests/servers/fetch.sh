@@ -18,7 +18,7 @@ fetch_into() { # TARGET FUNCTION ARGUMENTS...
 	if ! ("$@" "$part") >"$log.$$" 2>&1; then
 		show_log_end "$log.$$"
 		rm -rf "$part" "$log.$$"
-		die 1 "cannot download $(basename "$target"); is the registry reachable?"
+		die 1 "cannot get $(basename "$target"), see above: no registry, a version that is gone, or another hash"
 	fi
 	chmod 755 "$part"
 	rm -f "$log.$$"
