@@ -59,7 +59,7 @@ double luax_parse_duration(const char *text) {
     static const struct {
         const char *unit;
         double seconds;
-    } units[] = {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    } units[] = {{"us", 1e-6}, {"ms", 1e-3}, {"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
     if (*text < '0' || *text > '9') return -1;
     char *end;
     double value = strtod(text, &end);

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bindings.h"
+
 struct batch;
 struct sink;
 struct wakeup;
@@ -34,7 +36,7 @@ void *luax_check_interface(lua_State *lua, int index, const char *interface, con
 // What can happen: pushes nil and "<cause>" and returns 2.
 int luax_fail(lua_State *lua, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// A duration at index: "250ms", "30s", "5m", "2h", "7d", or a number of seconds. Returns seconds; raises an argument
+// A duration at index: "250ms", "30s", "5m", "2h", "7d", or seconds (a number or "30"). Returns seconds; raises an argument
 // error that shows the forms for anything else and for negative ones.
 double luax_check_duration(lua_State *lua, int index);
 // The same for text; -1 when it is none. No Lua involved.

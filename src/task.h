@@ -18,6 +18,4 @@ bool task_finished(lua_State *lua, int index);
 // Drops every task without resuming it: for a vm that is being freed.
 void task_drop_all(struct vm *vm);
 
-int luaopen_dbobs_task(lua_State *lua);
-
 #endif

@@ -1,4 +1,4 @@
-// The vm: a Lua state, its loop and the table of bindings. Adding a primitive is one line in `bindings`, one C file and
+// The vm: a Lua state, its loop and the table of bindings. Adding a primitive is one line in bindings.h, one C file and
 // one Lua file. Owned by the thread that made it.
 #include "vm.h"
 
@@ -9,31 +9,19 @@
 #include <string.h>
 
 #include "app.h"
+#include "bindings.h"
 #include "buf.h"
 #include "embed.h"
 #include "task.h"
 
 int luaopen_cjson(lua_State *lua);
-int luaopen_dbobs_kafka(lua_State *lua);
-int luaopen_dbobs_otlp(lua_State *lua);
-int luaopen_dbobs_pg(lua_State *lua);
-int luaopen_dbobs_record(lua_State *lua);
-int luaopen_dbobs_sink(lua_State *lua);
-int luaopen_dbobs_sys(lua_State *lua);
-int luaopen_dbobs_tail(lua_State *lua);
 int luaopen_lfs(lua_State *lua);
 int luaopen_term_core(lua_State *lua);
 
-static const luaL_Reg bindings[] = {
-    {"dbobs.core.task", luaopen_dbobs_task},
-    {"dbobs.core.sys", luaopen_dbobs_sys},
-    {"dbobs.core.sink", luaopen_dbobs_sink},
-    {"dbobs.core.pg", luaopen_dbobs_pg},
-    {"dbobs.core.kafka", luaopen_dbobs_kafka},
-    {"dbobs.core.tail", luaopen_dbobs_tail},
-    {"dbobs.core.record", luaopen_dbobs_record},
-    {"dbobs.core.otlp", luaopen_dbobs_otlp},
-    {"cjson", luaopen_cjson},
+#define BINDING_ENTRY(name) {"dbobs.core." #name, luaopen_dbobs_##name},
+
+static const luaL_Reg modules[] = {
+    BINDINGS(BINDING_ENTRY){"cjson", luaopen_cjson},
     {"lfs", luaopen_lfs},
     {"term.core", luaopen_term_core},
     {NULL, NULL},
@@ -85,12 +73,12 @@ static void add_loader(lua_State *lua) {
     lua_pop(lua, 2);
 }
 
-static void add_bindings(lua_State *lua) {
+static void add_modules(lua_State *lua) {
     lua_getglobal(lua, "package");
     lua_getfield(lua, -1, "preload");
-    for (const luaL_Reg *binding = bindings; binding->name; binding++) {
-        lua_pushcfunction(lua, binding->func);
-        lua_setfield(lua, -2, binding->name);
+    for (const luaL_Reg *module = modules; module->name; module++) {
+        lua_pushcfunction(lua, module->func);
+        lua_setfield(lua, -2, module->name);
     }
     lua_pop(lua, 2);
 }
@@ -102,7 +90,7 @@ static int open_all(lua_State *lua) {
     lua_pushlightuserdata(lua, vm);
     lua_rawset(lua, LUA_REGISTRYINDEX);
     luaL_openlibs(lua);
-    add_bindings(lua);
+    add_modules(lua);
     add_loader(lua);
     lua_getglobal(lua, "require");
     lua_pushstring(lua, "dbobs.cli");

@@ -106,6 +106,9 @@ end
 
 return function(arguments)
   math.randomseed(sys.wall() % 2 ^ 31)
+  -- C modules cannot be loaded into a static binary; Lua ones of the system only when the user says where they are.
+  package.cpath = ""
+  package.path = os.getenv "LUA_PATH" and package.path or "./?.lua;./?/init.lua"
   local words = { unpack(arguments) }
   local ok, result = xpcall(dispatch, function(cause)
     if cause == task.CANCELLED or cause == task.DEADLINE then return cause end

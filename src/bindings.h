@@ -1,0 +1,13 @@
+// The binding table. A new primitive is one line here, one C file (src/lua_<name>.c) and one Lua file
+// (lua/dbobs/<name>.lua); `require "dbobs.core.<name>"` opens it.
+#ifndef DBOBS_BINDINGS_H
+#define DBOBS_BINDINGS_H
+
+#include <lua.h>
+
+#define BINDINGS(X) X(task) X(sys) X(sink) X(pg) X(kafka) X(tail) X(record) X(otlp)
+
+#define DECLARE_BINDING(name) int luaopen_dbobs_##name(lua_State *lua);
+BINDINGS(DECLARE_BINDING)
+
+#endif
