@@ -109,6 +109,7 @@ return function(arguments)
   -- C modules cannot be loaded into a static binary; Lua ones of the system only when the user says where they are.
   package.cpath = ""
   package.path = os.getenv "LUA_PATH" and package.path or "./?.lua;./?/init.lua"
+  if os.getenv "DBOBS_JIT" == "off" then require("jit").off() end -- for valgrind, which cannot follow generated code
   local words = { unpack(arguments) }
   local ok, result = xpcall(dispatch, function(cause)
     if cause == task.CANCELLED or cause == task.DEADLINE then return cause end

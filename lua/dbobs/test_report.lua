@@ -26,7 +26,9 @@ local function settle(measure, limit)
   end
 end
 
-return function(options)
+local M = { failed = 0 }
+
+local function new_handler(options)
   local busted = require "busted"
   local handler = require "busted.outputHandlers.base"()
   local counts = { passed = 0, failed = 0, skipped = 0 }
@@ -82,7 +84,7 @@ return function(options)
     line("")
     local total = ("%d passed, %d failed"):format(counts.passed, counts.failed)
     line(counts.skipped > 0 and ("%s, %d skipped"):format(total, counts.skipped) or total)
-    handler.failed = counts.failed
+    M.failed = counts.failed
     return nil, true
   end
 
@@ -96,3 +98,6 @@ return function(options)
   handler.options = options
   return handler
 end
+
+-- busted calls what it required.
+return setmetatable(M, { __call = function(_, options) return new_handler(options) end })

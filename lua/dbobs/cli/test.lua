@@ -1,5 +1,6 @@
 --- dbobs test: busted inside this binary, so that specs can use everything that pipelines can.
 local lfs = require "lfs"
+local report = require "dbobs.test_report"
 local sys = require "dbobs.core.sys"
 local timer = require "dbobs.timer"
 
@@ -39,12 +40,16 @@ local function run_busted(words)
   end
   _G.arg = words
   local ok, cause = xpcall(function() require "busted.runner" { standalone = false } end, function(raised)
-    return raised == mark and mark or debug.traceback(tostring(raised), 2)
+    -- With Lua 5.1 busted leaves by error(nil) when tests have failed.
+    return (raised == nil or raised == mark) and mark or debug.traceback(tostring(raised), 2)
   end)
   os.exit = exit -- luacheck: ignore 122
-  if ok or cause == mark then return mark.code or 0 end
-  sys.log("dbobs test: " .. tostring(cause) .. "\n")
-  return 1
+  if not ok and cause ~= mark then
+    sys.log("dbobs test: " .. tostring(cause) .. "\n")
+    return 1
+  end
+  local code = ok and 0 or mark.code or 1
+  return report.failed > 0 and 1 or code
 end
 
 function M.run(words)
