@@ -1,0 +1,142 @@
+// Binding "dbobs.core.pgresult": rows as libpq has them, offered to other bindings as LUAX_PGRESULT, and as Lua tables.
+// The userdata owns its PGresult until it is cleared or collected. No value is rounded: what a double cannot hold
+// exactly stays the server's text.
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "bindings.h"
+#include "luax.h"
+
+#define RESULT_CLASS "dbobs.pgresult"
+// Doubles hold every integer up to here exactly.
+#define MAX_EXACT 9007199254740992LL
+
+// Types whose values become Lua numbers, booleans or bytes (pg_type.oid); all others stay the server's text.
+enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_OID = 26, OID_FLOAT4 = 700, OID_FLOAT8 = 701 };
+
+static PGresult *check_result(lua_State *lua) {
+    PGresult *result = *(PGresult **)luaL_checkudata(lua, 1, RESULT_CLASS);
+    if (!result) luaL_error(lua, "this result was cleared: a stream's chunk is valid until the next one is asked for");
+    return result;
+}
+
+// Pushes the array of column names, each unique: a second "count" is "count_2", so that no column hides another.
+static void push_names(lua_State *lua, const PGresult *result) {
+    int columns = PQnfields(result);
+    lua_createtable(lua, columns, 0);
+    lua_createtable(lua, 0, columns);
+    for (int i = 0; i < columns; i++) {
+        const char *name = PQfname(result, i);
+        lua_pushstring(lua, name);
+        for (int n = 2;; n++) {
+            lua_pushvalue(lua, -1);
+            lua_rawget(lua, -3);
+            bool taken = lua_toboolean(lua, -1);
+            lua_pop(lua, 1);
+            if (!taken) break;
+            lua_pop(lua, 1);
+            lua_pushfstring(lua, "%s_%d", name, n);
+        }
+        lua_pushvalue(lua, -1);
+        lua_pushboolean(lua, 1);
+        lua_rawset(lua, -4);
+        lua_rawseti(lua, -3, i + 1);
+    }
+    lua_pop(lua, 1);
+}
+
+static void push_bytes(lua_State *lua, const char *text) {
+    size_t len;
+    unsigned char *bytes = PQunescapeBytea((const unsigned char *)text, &len);
+    lua_pushlstring(lua, (const char *)bytes, bytes ? len : 0);
+    PQfreemem(bytes);
+}
+
+static void push_value(lua_State *lua, Oid type, const char *text, int len) {
+    switch (type) {
+        case OID_BOOL: lua_pushboolean(lua, *text == 't'); return;
+        case OID_BYTEA: push_bytes(lua, text); return;
+        case OID_INT2:
+        case OID_INT4:
+        case OID_OID:
+        case OID_FLOAT4:
+        case OID_FLOAT8: lua_pushnumber(lua, strtod(text, NULL)); return;
+        case OID_INT8: {
+            long long value = strtoll(text, NULL, 10);
+            if (value >= -MAX_EXACT && value <= MAX_EXACT) {
+                lua_pushnumber(lua, (double)value);
+                return;
+            }
+        }
+    }
+    lua_pushlstring(lua, text, (size_t)len);
+}
+
+// rows() -> array of {column name = value}; NULL is nil
+static int l_rows(lua_State *lua) {
+    PGresult *result = check_result(lua);
+    int rows = PQntuples(result), columns = PQnfields(result);
+    lua_settop(lua, 1);
+    push_names(lua, result);
+    lua_createtable(lua, rows, 0);
+    for (int row = 0; row < rows; row++) {
+        lua_createtable(lua, 0, columns);
+        for (int column = 0; column < columns; column++) {
+            if (PQgetisnull(result, row, column)) continue;
+            lua_rawgeti(lua, 2, column + 1);
+            push_value(lua, PQftype(result, column), PQgetvalue(result, row, column), PQgetlength(result, row, column));
+            lua_rawset(lua, -3);
+        }
+        lua_rawseti(lua, -2, row + 1);
+    }
+    return 1;
+}
+
+// columns() -> array of the names under which rows() has them
+static int l_columns(lua_State *lua) {
+    push_names(lua, check_result(lua));
+    return 1;
+}
+
+// types() -> array of the columns' types (pg_type.oid)
+static int l_types(lua_State *lua) {
+    PGresult *result = check_result(lua);
+    lua_createtable(lua, PQnfields(result), 0);
+    for (int i = 0; i < PQnfields(result); i++) {
+        lua_pushnumber(lua, PQftype(result, i));
+        lua_rawseti(lua, -2, i + 1);
+    }
+    return 1;
+}
+
+// count() -> number of rows in it
+static int l_count(lua_State *lua) {
+    lua_pushinteger(lua, PQntuples(check_result(lua)));
+    return 1;
+}
+
+// clear(): frees the rows now; the collector does not know how much memory they hold
+static int l_clear(lua_State *lua) {
+    PGresult **slot = luaL_checkudata(lua, 1, RESULT_CLASS);
+    PQclear(*slot);
+    *slot = NULL;
+    return 0;
+}
+
+static void *result_of(void *userdata) {
+    return *(PGresult **)userdata;
+}
+
+static const luaL_Reg methods[] = {
+    {"rows", l_rows}, {"columns", l_columns}, {"types", l_types}, {"count", l_count}, {"clear", l_clear}, {NULL, NULL},
+};
+
+static const luaL_Reg meta[] = {{"__gc", l_clear}, {NULL, NULL}};
+
+int luaopen_dbobs_pgresult(lua_State *lua) {
+    luax_class(lua, RESULT_CLASS, methods, meta);
+    luax_offer(lua, LUAX_PGRESULT, result_of);
+    lua_newtable(lua);
+    return 1;
+}
