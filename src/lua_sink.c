@@ -13,6 +13,7 @@
 
 #define BATCH_CLASS "dbobs.batch"
 #define STDOUT_CLASS "dbobs.stdout"
+#define DISCARD_CLASS "dbobs.discard"
 
 struct stdout_sink {
     struct sink sink;  // first: the ops get a pointer to it
@@ -20,6 +21,20 @@ struct stdout_sink {
     struct buf line;
     char *topic;
 };
+
+struct discard_sink {
+    struct sink sink;  // first: the ops get a pointer to it
+    struct wakeup room;
+};
+
+// A record that went nowhere further counts as delivered.
+static void count_delivered(struct batch *batch) {
+    if (!batch) return;
+    batch_ref(batch);
+    batch->sent++;
+    batch->pending++;
+    batch_report(batch, NULL);
+}
 
 static enum sink_result stdout_put(struct sink *sink, const struct sink_record *record, char *error, size_t size) {
     struct stdout_sink *out = (struct stdout_sink *)sink;
@@ -39,12 +54,7 @@ static enum sink_result stdout_put(struct sink *sink, const struct sink_record *
         }
         done += (size_t)written;
     }
-    if (record->batch) {
-        batch_ref(record->batch);
-        record->batch->sent++;
-        record->batch->pending++;
-        batch_report(record->batch, NULL);
-    }
+    count_delivered(record->batch);
     return SINK_OK;
 }
 
@@ -77,6 +87,33 @@ static void *stdout_sink_of(void *userdata) {
 
 static void *stdout_room_of(void *userdata) {
     return &((struct stdout_sink *)userdata)->room;
+}
+
+static enum sink_result discard_put(struct sink *sink, const struct sink_record *record, char *error, size_t size) {
+    (void)sink, (void)error, (void)size;
+    count_delivered(record->batch);
+    return SINK_OK;
+}
+
+static struct wakeup *discard_room(struct sink *sink) {
+    return &((struct discard_sink *)sink)->room;
+}
+
+static const struct sink_ops discard_ops = {discard_put, discard_room};
+
+// discard() -> sink that forgets its records
+static int l_discard(lua_State *lua) {
+    struct discard_sink *discard = luax_new(lua, DISCARD_CLASS, sizeof *discard);
+    discard->sink.ops = &discard_ops;
+    return 1;
+}
+
+static void *discard_sink_of(void *userdata) {
+    return &((struct discard_sink *)userdata)->sink;
+}
+
+static void *discard_room_of(void *userdata) {
+    return &((struct discard_sink *)userdata)->room;
 }
 
 // batch() -> batch
@@ -134,13 +171,17 @@ static const luaL_Reg stdout_meta[] = {{"__gc", l_stdout_gc}, {NULL, NULL}};
 static const luaL_Reg batch_meta[] = {{"__gc", l_batch_gc}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
-    {"batch", l_batch}, {"status", l_status}, {"put", l_put}, {"stdout", l_stdout}, {NULL, NULL},
+    {"batch", l_batch}, {"status", l_status}, {"put", l_put}, {"stdout", l_stdout},
+    {"discard", l_discard}, {NULL, NULL},
 };
 
 int luaopen_dbobs_sink(lua_State *lua) {
     luax_class(lua, STDOUT_CLASS, NULL, stdout_meta);
     luax_offer(lua, LUAX_SINK, stdout_sink_of);
     luax_offer(lua, LUAX_WAKEUP, stdout_room_of);
+    luax_class(lua, DISCARD_CLASS, NULL, NULL);
+    luax_offer(lua, LUAX_SINK, discard_sink_of);
+    luax_offer(lua, LUAX_WAKEUP, discard_room_of);
     luax_class(lua, BATCH_CLASS, NULL, batch_meta);
     luax_offer(lua, LUAX_BATCH, batch_of);
     luax_offer(lua, LUAX_WAKEUP, batch_done_of);

@@ -1,4 +1,5 @@
---- Where a pipeline's records go: to Kafka, or with `--to stdout` to standard output, without the pipeline knowing.
+--- Where a pipeline's records go: to Kafka, with `--to stdout` to standard output, with `dbobs check` nowhere; without
+--- the pipeline knowing.
 local kafka = require "dbobs.kafka"
 local sink = require "dbobs.sink"
 
@@ -8,7 +9,7 @@ local selected = "kafka"
 local open = {}
 
 --- Chooses for the whole process, before the pipeline runs.
----@param name "kafka"|"stdout"
+---@param name "kafka"|"stdout"|"check"
 function M.select(name)
   selected = name
 end
@@ -18,6 +19,7 @@ local stdout = {}
 stdout.__index = stdout
 
 function stdout.topic(_, name) return sink.stdout(name) end
+function stdout.ensure_topic() return true end
 function stdout.create_topic() return true end
 function stdout.flush() return true end
 function stdout.close() return true end
@@ -28,8 +30,16 @@ function stdout.close() return true end
 function M.producer(properties)
   if selected == "stdout" then return setmetatable({}, stdout) end
   local producer = kafka.producer(properties)
+  -- A check must not create topics either.
+  if selected == "check" then producer.ensure_topic = function() return true end end
   open[#open + 1] = producer
   return producer
+end
+
+--- The producers that the pipeline made.
+---@return table[]
+function M.producers()
+  return open
 end
 
 --- Waits until everything is delivered, then closes the producers.

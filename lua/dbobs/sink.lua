@@ -46,4 +46,8 @@ end
 ---@return userdata sink
 M.stdout = core.stdout
 
+--- A sink that counts in the batches and forgets the records.
+---@return userdata sink
+M.discard = core.discard
+
 return M

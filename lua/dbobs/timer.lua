@@ -6,18 +6,21 @@ local M = {}
 
 --- Seconds of a duration; raises at the caller for anything that is none.
 ---@param value string|number
+---@param level integer|nil whose line an error names: 1 (the default) is the caller of duration
 ---@return number seconds
-function M.duration(value)
+function M.duration(value, level)
   local ok, seconds = pcall(sys.duration, value)
-  if ok then return seconds end
-  local cause = tostring(seconds):gsub("^.-%((.*)%)$", "%1")
-  return error(cause, 3)
+  if not ok then
+    local cause = tostring(seconds):gsub("^.-%((.*)%)$", "%1")
+    error(cause, (level or 1) + 1)
+  end
+  return seconds
 end
 
 --- Waits for the duration; other tasks go on meanwhile.
 ---@param duration string|number
 function M.sleep(duration)
-  local until_time = sys.monotonic() + M.duration(duration)
+  local until_time = sys.monotonic() + M.duration(duration, 2)
   repeat
     local left = until_time - sys.monotonic()
     task.wait(nil, math.max(left, 0))
@@ -55,9 +58,9 @@ end
 ---@param fn fun(tick: {number: integer, skipped: integer}): boolean|nil
 ---@param options {jitter: string|number|nil}|nil
 function M.every(period, fn, options)
-  period = M.duration(period)
+  period = M.duration(period, 2)
   if period <= 0 then error("every: the period must be longer than 0", 2) end
-  local jitter = options and options.jitter and M.duration(options.jitter) or period / 10
+  local jitter = options and options.jitter and M.duration(options.jitter, 2) or period / 10
   local due = sys.monotonic() + math.random() * jitter
   local tick = { number = 0, skipped = 0 }
   while true do

@@ -1,0 +1,113 @@
+--- dbobs check: what of a pipeline works, and what is missing, by trying it once without sending anything.
+local collect = require "dbobs.collect"
+local log = require "dbobs.log"
+local output = require "dbobs.output"
+local pipeline = require "dbobs.pipeline"
+local run = require "dbobs.run"
+local sink = require "dbobs.sink"
+local sys = require "dbobs.core.sys"
+local task = require "dbobs.task"
+
+local M = {}
+
+M.usage = [[
+Usage: dbobs check FILE [name=value...]
+
+Connects to the brokers and to every target of a pipeline, runs each collector once without sending anything, and tells
+for each what works, or exactly what is missing. Exit code 1 when something does not work.
+]]
+
+M.options = {}
+
+local function line(...)
+  sys.write(("%-8s %-24s %-10s %s\n"):format(...))
+end
+
+-- One collector on one target. Returns whether it works and what there is to say.
+local function try(job)
+  local batch = sink.batch()
+  local problems = {}
+  local current = run.new(job, batch)
+  current.sink = sink.discard()
+  function current:partial(what, why) -- luacheck: ignore 212
+    problems[#problems + 1] = why and ("%s: %s"):format(what, why) or what
+  end
+  function current:tell(what, active, why)
+    if active then self:partial(what, why) end
+  end
+  local says = {}
+  for _, name in ipairs { "collect", "check" } do
+    if job.collector[name] then
+      local ok, result, cause = pcall(job.collector[name], current)
+      if not ok then problems[#problems + 1] = tostring(result)
+      elseif result == nil and cause then problems[#problems + 1] = cause
+      elseif type(result) == "string" then says[#says + 1] = result end
+    end
+  end
+  if #problems > 0 then return false, table.concat(problems, "; ") end
+  table.insert(says, 1, ("%d records"):format((sink.status(batch))))
+  return true, table.concat(says, "; ")
+end
+
+local function check_brokers()
+  local well = true
+  for _, producer in ipairs(output.producers()) do
+    local topics, cause = producer:topics(10)
+    well = well and topics ~= nil
+    line(topics and "ok" or "FAILED", "kafka", "", topics and ("%d topics"):format(#topics) or cause)
+  end
+  return well
+end
+
+local function check_jobs()
+  local well, tasks = true, {}
+  for i, job in ipairs(collect.jobs()) do
+    tasks[i] = task.spawn(function()
+      local ok, text = task.deadline(30, try, job)
+      return ok == true, ok == nil and "no answer within 30 s" or text
+    end)
+  end
+  for i, job in ipairs(collect.jobs()) do
+    local ended, ok, text = task.join(tasks[i])
+    ok = ended and ok
+    well = well and ok
+    line(ok and "ok" or "FAILED", job.target.name, job.collector.name, (tostring(text):gsub("%s*\n%s*", " ")))
+  end
+  return well
+end
+
+function M.run(arguments)
+  local path = table.remove(arguments, 1)
+  if not path then return nil, "which FILE? For example: dbobs check pipelines/pg.lua" end
+  local ok, problem = pipeline.set_arguments(arguments)
+  if not ok then return nil, problem end
+  output.select "check"
+  local source
+  source, problem = pipeline.read(path)
+  if not source then
+    log.error(problem)
+    return 1
+  end
+  pipeline.search(source.directory)
+  local chunk
+  chunk, problem = loadstring(source.source, "@" .. source.path)
+  if not chunk then
+    log.error("the pipeline has a syntax error: " .. problem)
+    return 1
+  end
+  local loaded, cause = pcall(chunk)
+  if not loaded then
+    log.error("the pipeline raised an error: " .. tostring(cause))
+    return 1
+  end
+  if #collect.jobs() == 0 then
+    log.error "the file asks for no collector: there is nothing to check"
+    return 1
+  end
+  local brokers = check_brokers()
+  local jobs = check_jobs()
+  output.close(0)
+  return brokers and jobs and 0 or 1
+end
+
+return M
