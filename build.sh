@@ -118,6 +118,10 @@ install_packages() {
 # The binary itself: make decides what is old.
 build_binary() {
     local toolchain=$1
+    mkdir -p "$root/build"
+    # One at a time in one clone: two would write the same objects.
+    exec 9>"$root/build/.$toolchain.lock"
+    flock 9
     prepare_deps "$toolchain"
     make -C "$root" -f src/Makefile --no-print-directory -j"$(nproc)" TOOLCHAIN="$toolchain"
 }

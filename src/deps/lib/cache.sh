@@ -64,6 +64,14 @@ build_deps() {
         [ -d "${folder_of[$name]}" ] || missing+=("$name")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
+    # A second build waits, and then finds most or all of it done.
+    exec 8>"$cache/$toolchain.lock"
+    if ! flock -n 8; then
+        say "another build of the $toolchain dependencies is under way: waiting for it"
+        flock 8
+        build_deps "$toolchain"
+        return
+    fi
     fetch_sources "${missing[@]}"
     plan=$(mktemp "$cache/plan.XXXXXX")
     {
