@@ -17,33 +17,24 @@ local function embedded_path(path)
   return (path:gsub("^%./", ""):gsub("^.*/pipelines/", "pipelines/"))
 end
 
---- Reads a pipeline.
----@param path string
----@return {path: string, source: string, directory: string, embedded: boolean}|nil pipeline
----@return string|nil problem
-function M.read(path)
+-- The file as it is on disk, or as it is in the binary.
+local function read(path)
   if exists(path) then
     local file, cause = io.open(path, "rb")
     local source = file and file:read "*a"
     if file then file:close() end
-    if not source then
-      return nil, ("cannot read the pipeline %s: %s"):format(path, cause or "it is a directory")
-    end
-    return { path = path, source = source, directory = path:match "^(.*)/[^/]*$" or ".", embedded = false }
+    if not source then return nil, ("cannot read the pipeline %s: %s"):format(path, cause or "it is a directory") end
+    return source, path, false
   end
   local name = embedded_path(path)
   local source = sys.embedded(name)
-  if source then
-    return { path = "dbobs:" .. name, source = source, directory = path:match "^(.*)/[^/]*$" or ".", embedded = true }
-  end
-  local known = {}
-  for _, one in ipairs(sys.embedded_list "pipelines/") do known[#known + 1] = one end
+  if source then return source, "dbobs:" .. name, true end
+  local known = sys.embedded_list "pipelines/"
   return nil, ("no pipeline %s, neither as a file nor in the binary%s"):format(path, options.hint(name, known))
 end
 
---- Makes `require` look in a directory before it looks in the binary.
----@param directory string
-function M.search(directory)
+-- Makes `require` look in a directory before it looks in the binary.
+local function search(directory)
   table.insert(package.loaders, 2, function(name)
     local base = directory .. "/" .. name:gsub("%.", "/")
     for _, path in ipairs { base .. ".lua", base .. "/init.lua" } do
@@ -55,6 +46,19 @@ function M.search(directory)
     end
     return ("\n\tno file '%s.lua'"):format(base)
   end)
+end
+
+--- Reads and compiles a pipeline, and lets `require` look beside it.
+---@param path string
+---@return {chunk: function, embedded: boolean}|nil pipeline
+---@return string|nil problem with file and line
+function M.load(path)
+  local source, name, embedded = read(path)
+  if not source then return nil, name end
+  search(path:match "^(.*)/[^/]*$" or ".")
+  local chunk, cause = loadstring(source, "@" .. name)
+  if not chunk then return nil, "the pipeline has a syntax error: " .. cause end
+  return { chunk = chunk, embedded = embedded }
 end
 
 --- Sets the name=value options of the command line.

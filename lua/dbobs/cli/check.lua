@@ -83,21 +83,14 @@ function M.run(arguments)
   if not ok then return nil, problem end
   output.select "check"
   local source
-  source, problem = pipeline.read(path)
-  if not source then
-    log.error(problem)
-    return 1
+  source, problem = pipeline.load(path)
+  local loaded, cause = nil, problem
+  if source then
+    loaded, cause = pcall(source.chunk)
+    cause = not loaded and "the pipeline raised an error: " .. tostring(cause)
   end
-  pipeline.search(source.directory)
-  local chunk
-  chunk, problem = loadstring(source.source, "@" .. source.path)
-  if not chunk then
-    log.error("the pipeline has a syntax error: " .. problem)
-    return 1
-  end
-  local loaded, cause = pcall(chunk)
   if not loaded then
-    log.error("the pipeline raised an error: " .. tostring(cause))
+    log.error(cause)
     return 1
   end
   if #collect.jobs() == 0 then

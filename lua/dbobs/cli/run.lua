@@ -36,10 +36,8 @@ local function with_traceback(cause)
 end
 
 -- Runs the file as a task of its own, so that a stop signal can end it. Its outcome is left in the table.
-local function start_script(source)
+local function start_script(chunk)
   local outcome = {}
-  local chunk, cause = loadstring(source.source, "@" .. source.path)
-  if not chunk then return nil, cause end
   outcome.task = task.spawn(function()
     local ok, failure = xpcall(chunk, with_traceback)
     outcome.failure = not ok and failure ~= task.CANCELLED and failure or nil
@@ -124,16 +122,12 @@ function M.run(arguments, given)
   output.select(given.to or "kafka")
 
   local source
-  source, problem = pipeline.read(path)
+  source, problem = pipeline.load(path)
   if not source then return fail(problem) end
   if source.embedded then
     log.info(("there is no file %s: running the copy in the binary ('dbobs init' writes it out)"):format(path))
   end
-  pipeline.search(source.directory)
-
-  local outcome
-  outcome, problem = start_script(source)
-  if not outcome then return fail("the pipeline has a syntax error: " .. problem) end
+  local outcome = start_script(source.chunk)
   local ended = wait_for(function() return task.status(outcome.task) ~= "running" end, given["for"])
   if not ended then return stop { outcome.task } and 0 or 1 end
   if outcome.failure then
