@@ -1,12 +1,12 @@
 #!/bin/bash
 # The specs that need no server, in the glibc binary ($DBOBS) under valgrind: reads of what was never written, which
-# AddressSanitizer does not see, and leaks. LuaJIT's generated code is off: valgrind cannot follow it.
+# AddressSanitizer does not see, and leaks.
 # The last line is the specs' own "N passed, N failed"; an error that valgrind finds counts as one more failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 log=build/valgrind.log
-DBOBS_JIT=off valgrind --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+valgrind --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
     --num-callers=30 --suppressions=src/valgrind.supp --log-file="$log" \
     "${DBOBS:-build/glibc/dbobs}" test tests/spec/unit | tee build/valgrind.out
 code=${PIPESTATUS[0]}
