@@ -78,7 +78,8 @@ fetch_sources() {
 fetch_source() {
     local name=$1 lines package version file sha missing='' tmp
     lines=$(locked "$name")
-    while read -r _ package version _ file sha; do
+    read -r _ package version _ <<<"$lines"
+    while read -r _ _ _ _ file sha; do
         is_sha256 "$sources/$file" "$sha" || missing=yes
     done <<<"$lines"
     [ -n "$missing" ] || return 0
