@@ -5,7 +5,7 @@
 
 #include <lua.h>
 
-#define BINDINGS(X) X(task) X(sys) X(sink) X(pg) X(pgresult) X(latch) X(kafka) X(tail) X(record) X(otlp)
+#define BINDINGS(X) X(task) X(sys) X(sink) X(pg) X(pgresult) X(latch) X(kafka) X(tail) X(record) X(otlp) X(decode)
 
 #define DECLARE_BINDING(name) int luaopen_dbobs_##name(lua_State *lua);
 BINDINGS(DECLARE_BINDING)
