@@ -1,0 +1,97 @@
+// Finds the word PASSWORD and the string literal behind it in any of SQL's forms. Where a setting of the server decides
+// where a literal ends (a backslash before a quote), the longer reading is taken: too much masked gives nothing away.
+#include "mask.h"
+
+#include <string.h>
+#include <strings.h>
+
+static const char word[] = "password";
+
+static bool is_word(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80);
+}
+
+// The next whole word PASSWORD at or after `at`: the place behind it; len when there is none.
+static size_t after_word(const char *text, size_t len, size_t at) {
+    size_t size = sizeof word - 1;
+    for (; at + size <= len; at++) {
+        if ((text[at] | 0x20) != 'p' || strncasecmp(text + at, word, size) != 0) continue;
+        bool whole = (at == 0 || !is_word(text[at - 1])) && (at + size == len || !is_word(text[at + size]));
+        if (whole) return at + size;
+    }
+    return len;
+}
+
+static bool starts(const char *text, size_t len, size_t at, const char *prefix) {
+    size_t size = strlen(prefix);
+    return at + size <= len && memcmp(text + at, prefix, size) == 0;
+}
+
+// Past blanks, comments, a closing quote of "password", and an equals sign.
+static size_t skip_between(const char *text, size_t len, size_t at) {
+    while (at < len) {
+        if (strchr(" \t\r\n\f\v\"=", text[at]) && text[at]) {
+            at++;
+        } else if (starts(text, len, at, "--")) {
+            const char *end = memchr(text + at, '\n', len - at);
+            at = end ? (size_t)(end - text) : len;
+        } else if (starts(text, len, at, "/*")) {
+            const char *end = memmem(text + at + 2, len - at - 2, "*/", 2);
+            at = end ? (size_t)(end - text) + 2 : len;
+        } else {
+            break;
+        }
+    }
+    return at;
+}
+
+// The end of the literal whose opening quote is at `at`.
+static size_t quoted_end(const char *text, size_t len, size_t at) {
+    for (at++; at < len; at++) {
+        if (text[at] == '\\') at++;
+        else if (text[at] == '\'' && at + 1 < len && text[at + 1] == '\'') at++;
+        else if (text[at] == '\'') return at + 1;
+    }
+    return len;
+}
+
+// The end of a $tag$ literal that begins at `at`; `at` when there is none (a parameter such as $1).
+static size_t dollar_end(const char *text, size_t len, size_t at) {
+    size_t tag = at + 1;
+    if (tag < len && text[tag] >= '0' && text[tag] <= '9') return at;
+    while (tag < len && is_word(text[tag])) tag++;
+    if (tag >= len || text[tag] != '$') return at;
+    size_t size = tag + 1 - at;
+    const char *end = memmem(text + tag + 1, len - tag - 1, text + at, size);
+    return end ? (size_t)(end - text) + size : len;
+}
+
+// The end of the literal that begins at `at`; `at` when there is none.
+static size_t literal_end(const char *text, size_t len, size_t at) {
+    if (at >= len) return at;
+    if (text[at] == '$') return dollar_end(text, len, at);
+    size_t quote = at;
+    if (starts(text, len, at, "U&") || starts(text, len, at, "u&")) quote += 2;
+    else if (strchr("EeNn", text[at]) && text[at]) quote++;
+    return quote < len && text[quote] == '\'' ? quoted_end(text, len, quote) : at;
+}
+
+bool mask_passwords(struct buf *out, const char *text, size_t len) {
+    bool masked = false;
+    size_t done = 0;
+    buf_clear(out);
+    for (size_t at = after_word(text, len, 0); at < len; at = after_word(text, len, at)) {
+        size_t begin = skip_between(text, len, at);
+        size_t end = literal_end(text, len, begin);
+        if (end == begin) continue;
+        // A literal goes on in the next line: 'a' newline 'b'.
+        for (size_t next = skip_between(text, len, end); next < len && text[next] == '\''; next = skip_between(text, len, end))
+            end = quoted_end(text, len, next);
+        buf_put(out, text + done, begin - done);
+        buf_puts(out, "'***'");
+        done = at = end < len ? end : len;
+        masked = true;
+    }
+    buf_put(out, text + done, len - done);
+    return masked;
+}

@@ -1,0 +1,36 @@
+// One line of a PostgreSQL server log (jsonlog) to one raw-logs record: classified, dated, wrapped, without Lua.
+// The owner makes it with pglog_new; it is used for one file's lines after the other and keeps nothing of them.
+#ifndef DBOBS_PGLOG_H
+#define DBOBS_PGLOG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "record.h"
+#include "tz.h"
+
+struct pglog;
+
+// A line and where it stood: what identifies it when the record itself does not.
+struct pglog_line {
+    const char *text;  // without its newline
+    size_t len;
+    size_t dropped;           // bytes of a huge line that were left out behind text
+    const char *first_line;   // hash of the file's first line, hexadecimal
+    uint32_t truncations;     // how often the file was truncated and begun anew
+    int64_t offset;           // of the line's first byte
+};
+
+// Borrows the envelope. Takes the zone, the server's log_timezone; NULL when it is not known.
+struct pglog *pglog_new(const struct record_envelope *envelope, struct tz *tz);
+void pglog_free(struct pglog *log);
+
+// Builds the record of a line; now_us dates it when its own time cannot be told. It stays until the next call.
+struct record *pglog_read(struct pglog *log, const struct pglog_line *line, int64_t now_us);
+
+// How many records had a time that the zone does not explain, and an example of it ("" when there is none).
+uint64_t pglog_undated(const struct pglog *log, const char **example);
+// How many lines were no JSON object.
+uint64_t pglog_unparsed(const struct pglog *log);
+
+#endif

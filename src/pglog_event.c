@@ -1,0 +1,206 @@
+// Classifies records in the contract's order: state codes first, then what only the (English) text tells.
+#include "pglog_event.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "json.h"
+#include "pglog_figures.h"
+
+static bool equals(struct pglog_text text, const char *other) {
+    return text.len == strlen(other) && memcmp(text.text, other, text.len) == 0;
+}
+
+static bool starts(struct pglog_text text, const char *prefix) {
+    size_t len = strlen(prefix);
+    return text.len >= len && memcmp(text.text, prefix, len) == 0;
+}
+
+// The place of `word` in the text; NULL when it is not there.
+static const char *find(struct pglog_text text, const char *word) {
+    return text.len ? memmem(text.text, text.len, word, strlen(word)) : NULL;
+}
+
+// What lies behind a place of the text.
+static struct pglog_text rest_from(struct pglog_text text, const char *at) {
+    return (struct pglog_text){at, (size_t)(text.text + text.len - at)};
+}
+
+// The word behind `before`, up to the next blank; without text when there is none.
+static struct pglog_text word_after(struct pglog_text text, const char *before) {
+    const char *at = find(text, before);
+    if (!at) return (struct pglog_text){0};
+    struct pglog_text word = rest_from(text, at + strlen(before));
+    const char *blank = memchr(word.text, ' ', word.len);
+    if (blank) word.len = (size_t)(blank - word.text);
+    return word;
+}
+
+static void put_text(struct buf *out, const char *name, struct pglog_text text) {
+    if (text.text) json_put_string_field(out, name, text.text, text.len);
+}
+
+static void put_word(struct buf *out, const char *name, const char *word) {
+    json_put_string_field(out, name, word, strlen(word));
+}
+
+static void put_type(struct buf *out, const char *type) {
+    put_word(out, "event_type", type);
+}
+
+// A connection through a Unix socket has no address.
+static void put_client(struct buf *out, struct pglog_text client) {
+    if (client.len && !equals(client, "[local]")) put_text(out, "client_addr", client);
+}
+
+const char *pglog_level(struct pglog_text severity) {
+    if (starts(severity, "DEBUG")) return "debug";
+    if (equals(severity, "WARNING")) return "warning";
+    if (equals(severity, "ERROR")) return "error";
+    if (equals(severity, "FATAL") || equals(severity, "PANIC")) return "critical";
+    return "info";
+}
+
+static bool is_failure(struct pglog_text severity) {
+    return equals(severity, "ERROR") || equals(severity, "FATAL") || equals(severity, "PANIC");
+}
+
+static void put_authentication_failure(struct buf *out, const struct pglog_fields *fields) {
+    put_type(out, "authentication_failure");
+    put_text(out, "error_code", fields->state_code);
+    put_text(out, "error_message", fields->message);
+    put_text(out, "user", fields->user);
+    put_client(out, fields->client);
+}
+
+static void put_deadlock(struct buf *out, const struct pglog_fields *fields) {
+    put_type(out, "deadlock");
+    put_text(out, "error_message", fields->message);
+    put_text(out, "detail", fields->detail);
+    put_text(out, "query", fields->statement);
+}
+
+static void put_query_error(struct buf *out, const struct pglog_fields *fields) {
+    put_type(out, "query_error");
+    put_text(out, "error_code", fields->state_code);
+    put_text(out, "error_message", fields->message);
+    put_text(out, "query", fields->statement);
+}
+
+// The plan behind "duration: 1.234 ms  plan:\n"; without text when the message is no auto_explain's.
+static struct pglog_text plan_of(struct pglog_text message) {
+    static const char mark[] = " ms  plan:\n";
+    const char *at = starts(message, "duration: ") ? find(message, mark) : NULL;
+    if (!at || memchr(message.text, '\n', (size_t)(at - message.text))) return (struct pglog_text){0};
+    return rest_from(message, at + strlen(mark));
+}
+
+static void put_plan(struct buf *out, const struct pglog_fields *fields, struct pglog_text plan) {
+    const char *format = "text";
+    if (starts(plan, "{")) format = "json";
+    else if (starts(plan, "<explain")) format = "xml";
+    else if (starts(plan, "Query Text: \"") && find(plan, "\nPlan:")) format = "yaml";
+    put_type(out, "plan");
+    pglog_put_figures(out, fields->message, pglog_duration_figures);
+    put_word(out, "format", format);
+    if (strcmp(format, "json") == 0 && json_valid(plan.text, plan.len)) {
+        json_put_name(out, "plan");
+        json_put_compact(out, plan.text, plan.len);
+    } else {
+        put_text(out, "plan", plan);
+    }
+}
+
+// The contract's action of a connection message; NULL for other messages.
+static const char *connection_action(struct pglog_text message) {
+    if (starts(message, "connection received: ")) return "received";
+    if (starts(message, "connection authenticated: ")) return "authenticated";
+    if (starts(message, "connection authorized: ") || starts(message, "replication connection authorized: "))
+        return "authorized";
+    return starts(message, "disconnection: session time: ") ? "closed" : NULL;
+}
+
+// Milliseconds of "session time: 0:01:02.345"; -1 when that does not stand there.
+static int64_t session_ms(struct pglog_text message) {
+    struct pglog_text time = word_after(message, "session time: ");
+    int64_t parts[4] = {0};  // hours, minutes, seconds, thousandths
+    size_t part = 0;
+    for (size_t i = 0; i < time.len; i++) {
+        if (time.text[i] >= '0' && time.text[i] <= '9' && parts[part] < 100000000)
+            parts[part] = parts[part] * 10 + (time.text[i] - '0');
+        else if (part < 3 && time.text[i] == "::."[part]) part++;
+        else return -1;
+    }
+    return part == 3 ? ((parts[0] * 60 + parts[1]) * 60 + parts[2]) * 1000 + parts[3] : -1;
+}
+
+static void put_connection(struct buf *out, const struct pglog_fields *fields, const char *action) {
+    struct pglog_text user = fields->user;
+    struct pglog_text client = fields->client;
+    if (!user.text) user = word_after(fields->message, " user=");
+    if (!client.text) client = word_after(fields->message, "host=");
+    put_type(out, "connection");
+    put_word(out, "action", action);
+    put_text(out, "user", user);
+    put_client(out, client);
+    int64_t duration = strcmp(action, "closed") == 0 ? session_ms(fields->message) : -1;
+    if (duration >= 0) json_put_int_field(out, "duration_ms", duration);
+}
+
+static void put_figures_of(struct buf *out, const char *type, struct pglog_text message,
+                           const struct pglog_figure *figures) {
+    put_type(out, type);
+    put_text(out, "error_message", message);
+    pglog_put_figures(out, message, figures);
+}
+
+static bool is_checkpoint(struct pglog_text message) {
+    return starts(message, "checkpoint starting: ") || starts(message, "checkpoint complete: ") ||
+           starts(message, "restartpoint starting: ") || starts(message, "restartpoint complete: ") ||
+           starts(message, "checkpoints are occurring too frequently ");
+}
+
+static bool is_vacuum(struct pglog_text message) {
+    return starts(message, "automatic ") && find(message, " of table \"");
+}
+
+static void put_vacuum(struct buf *out, struct pglog_text message) {
+    put_figures_of(out, "vacuum", message, pglog_vacuum_figures);
+    put_word(out, "action", starts(message, "automatic analyze ") ? "analyze" : "vacuum");
+    struct pglog_text table = rest_from(message, find(message, " of table \"") + strlen(" of table \""));
+    const char *end = memchr(table.text, '"', table.len);
+    if (end) table.len = (size_t)(end - table.text);
+    put_text(out, "table", table);
+}
+
+static bool is_lock_wait(struct pglog_text message) {
+    if (!starts(message, "process ") || !find(message, " after ")) return false;
+    return find(message, " still waiting for ") || find(message, " acquired ") || find(message, " deadlock ") ||
+           find(message, " failed to acquire ");
+}
+
+static void put_temp_file(struct buf *out, struct pglog_text message) {
+    put_figures_of(out, "temp_file", message, pglog_temp_file_figures);
+    struct pglog_text path = word_after(message, "temporary file: path \"");
+    const char *end = path.len ? memchr(path.text, '"', path.len) : NULL;
+    if (!end) return;
+    path.len = (size_t)(end - path.text);
+    put_text(out, "path", path);
+}
+
+void pglog_put_event(struct buf *out, const struct pglog_fields *fields) {
+    struct pglog_text message = fields->message;
+    struct pglog_text plan = plan_of(message);
+    const char *action = connection_action(message);
+    if (fields->state_code.len == 5 && starts(fields->state_code, "28")) put_authentication_failure(out, fields);
+    else if (equals(fields->state_code, "40P01")) put_deadlock(out, fields);
+    else if (plan.text) put_plan(out, fields, plan);
+    else if (starts(message, "duration: ")) put_figures_of(out, "slow_query", message, pglog_duration_figures);
+    else if (is_failure(fields->severity) && fields->statement.text) put_query_error(out, fields);
+    else if (action) put_connection(out, fields, action);
+    else if (is_checkpoint(message)) put_figures_of(out, "checkpoint", message, pglog_checkpoint_figures);
+    else if (is_vacuum(message)) put_vacuum(out, message);
+    else if (is_lock_wait(message)) put_figures_of(out, "lock_wait", message, pglog_lock_wait_figures);
+    else if (starts(message, "temporary file: path ")) put_temp_file(out, message);
+    else put_type(out, "log");
+}
