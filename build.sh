@@ -101,18 +101,25 @@ install_packages() {
     say "installing ${missing[*]}"
     case " ${missing[*]} " in
         *" postgresql "*)
-            # shellcheck disable=SC2064
-            trap "$(declare -f as_root); as_root rm -f '$no_cluster'" EXIT
+            hold_cluster=yes
             as_root mkdir -p "${no_cluster%/*}"
             echo "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
             ;;
     esac
     # The package index may never have been fetched, or be too old to be true.
-    if ! apt_install >"${TMPDIR:-/tmp}/dbobs-install.$$" 2>&1; then
+    if ! apt_install >/dev/null 2>&1; then
         as_root apt-get update -q >&2
         apt_install >&2 || die "apt could not install ${missing[*]}"
     fi
-    rm -f "${TMPDIR:-/tmp}/dbobs-install.$$"
+}
+
+# Scratch files and folders carry this process's number as their last part.
+scratch() { mktemp -d "$cache/$1.XXXXXX.$$"; }
+
+hold_cluster=
+clean_up() {
+    rm -rf "$cache"/*."$$"
+    [ -z "$hold_cluster" ] || as_root rm -f "$no_cluster"
 }
 
 # The binary itself: make decides what is old.
@@ -128,6 +135,7 @@ build_binary() {
 
 main() {
     mkdir -p "$cache"
+    trap clean_up EXIT
     case ${1:-musl} in
         musl | glibc | sanitize | fuzz) build_binary "${1:-musl}" ;;
         deps) build_deps "$(deps_toolchain "${2:-musl}")" ;;

@@ -73,7 +73,7 @@ build_deps() {
         return
     fi
     fetch_sources "${missing[@]}"
-    plan=$(mktemp "$cache/plan.XXXXXX")
+    plan=$(scratch plan)/Makefile
     {
         echo ".PHONY: all ${missing[*]}"
         echo "all: ${missing[*]}"
@@ -88,7 +88,6 @@ build_deps() {
     mkdir -p "$cache/logs"
     env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make --no-print-directory -j"$(nproc)" -f "$plan" ||
         die "a dependency did not build (see above)"
-    rm -f "$plan"
 }
 
 # build_one TOOLCHAIN NAME: into a temporary folder, moved into its place when complete.
@@ -96,9 +95,7 @@ build_one() {
     local toolchain=$1 name=$2 work log started=$SECONDS paths=() need
     resolve_deps "$toolchain"
     log=$cache/logs/$toolchain-$name.log
-    work=$(mktemp -d "$cache/work.XXXXXX")
-    # shellcheck disable=SC2064 # the folder's name of now is meant
-    trap "rm -rf '$work'" EXIT
+    work=$(scratch work)
     for need in ${needs_of[$name]}; do
         paths+=("${folder_of[$need]}")
     done

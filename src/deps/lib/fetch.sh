@@ -85,7 +85,7 @@ fetch_source() {
     [ -n "$missing" ] || return 0
     private_apt_update
     say "fetching $package $version"
-    tmp=$(mktemp -d "$cache/fetch.XXXXXX")
+    tmp=$(scratch fetch)
     download_source "$package" "$version" "$tmp" ||
         die "$package $version, as locked in src/deps/lock, is no longer offered: run 'make update-deps'"
     while read -r _ _ _ _ file sha; do
@@ -93,7 +93,6 @@ fetch_source() {
         is_sha256 "$tmp/$file" "$sha" || die "$file is not the one in src/deps/lock (sha256 differs)"
         mv "$tmp/$file" "$sources/$file"
     done <<<"$lines"
-    rm -rf "$tmp"
 }
 
 # unpack_source NAME DIR: original tarball plus Debian's patches (its security fixes are among them).
@@ -128,9 +127,9 @@ update_lock() {
     local name tmp new version file
     private_apt_update
     mkdir -p "$sources"
-    new=$(mktemp "$cache/lock.XXXXXX")
+    new=$(scratch lock)/lock
     for name in $(recipe_names); do
-        tmp=$(mktemp -d "$cache/fetch.XXXXXX")
+        tmp=$(scratch fetch)
         load_recipe "$name"
         while read -r version; do
             if download_source "$package" "$version" "$tmp" 2>/dev/null; then
@@ -142,11 +141,9 @@ update_lock() {
             echo "$name $package $version $suite ${file##*/} $(sha256sum <"$file" | cut -d' ' -f1)"
             mv "$file" "$sources/"
         done >>"$new"
-        rmdir "$tmp"
         say "$package $version"
     done
     LC_ALL=C sort "$new" >"$lock_file"
-    rm "$new"
 }
 
 offered_versions() { # offered_versions PACKAGE SUITE: newest first

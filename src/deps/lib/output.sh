@@ -86,9 +86,7 @@ sbom_musl() {
 # Two clones of this commit in folders of different length, sharing nothing but the downloads.
 check_reproducible() {
     local work side sums=()
-    work=$(mktemp -d)
-    # shellcheck disable=SC2064
-    trap "rm -rf '$work'" EXIT
+    work=$(scratch reproducible)
     for side in a/dbobs another/place/of/the-clone; do
         git clone -q "$root" "$work/$side"
         mkdir -p "$work/$side.cache"
