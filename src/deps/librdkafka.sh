@@ -3,11 +3,15 @@
 package=librdkafka licence="BSD-2-Clause AND BSD-3-Clause AND MIT AND Zlib" needs="zlib zstd openssl"
 
 build() {
+    # Nothing of the host's own libraries is to be found.
+    export PKG_CONFIG_LIBDIR=/nonexistent
     ./configure --prefix=/usr --cc=cc --CFLAGS="$CFLAGS" --LDFLAGS="$LDFLAGS" --disable-gssapi --disable-sasl \
         --disable-curl --disable-lz4-ext --enable-static --enable-ssl --enable-zlib --enable-zstd --disable-syslog \
         --disable-debug-symbols --no-download
     grep -q '^#define WITH_SASL_SCRAM 1' config.h
     grep -q '^#define WITH_ZSTD 1' config.h
+    # The list of features that the library prints names tools of the host as well, which may differ.
+    sed -i '/^#define BUILT_WITH/s/ \(PKGCONFIG\|GXX\|CLANGXX\|CXX\)\b//g' config.h
     make -C src librdkafka.a
     mkdir -p "$out/include/librdkafka"
     cp src/librdkafka.a "$out/lib/"
