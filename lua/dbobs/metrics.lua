@@ -1,0 +1,168 @@
+--- The machinery behind pipelines/collectors/metrics.lua: turns its blocks into statements and plans, asks what is shared
+--- once per server and the rest once per database, and sends one record for each database and one for the server.
+local blocks = require "dbobs.metrics_blocks"
+local otlp = require "dbobs.otlp"
+local resource = require "dbobs.metrics_resource"
+
+local M = {}
+
+local SCOPE = "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/postgresqlreceiver"
+local VERSION = require("dbobs.core.sys").version()
+
+-- A series that has not been seen for so long is forgotten and begins anew.
+local REMEMBER_US = 24 * 3600 * 1e6
+
+-- Tells of a part that failed, or that it is well again.
+local function report(run, what, failure)
+  if failure then run:partial(what, type(failure) == "table" and (failure.text or failure.message) or failure) else run:tell(what, false) end
+end
+
+local function report_all(run, failures, statements, where)
+  for _, statement in ipairs(statements) do
+    report(run, ("metrics: %s%s"):format(statement.name, where), failures[statement.name])
+  end
+end
+
+local function new_request(run, database)
+  return otlp.request {
+    scope = SCOPE,
+    scope_version = VERSION,
+    key = run:key(database),
+    time = run.time,
+    sink = run.sink,
+    batch = run.batch,
+    series = run.state.series,
+    resource = resource.attributes(run.target, run.options, database),
+  }
+end
+
+-- The server's major version: asked with every collection, so that an upgrade is noticed; the first time alone.
+local function version_statement(run)
+  return {
+    name = "version",
+    sql = "select current_setting('server_version_num')::int as version",
+    each = function(chunk) run.state.version = math.floor(chunk:rows()[1].version / 10000) end,
+  }
+end
+
+-- The statements for this server, made once for each version.
+local function compiled(run, collector)
+  local state = run.state
+  if not state.version then
+    local failures, cause = run:snapshot(nil, { version_statement(run) })
+    if not failures then return nil, cause end
+    if failures.version then return nil, "metrics: version: " .. failures.version.text end
+  end
+  if state.compiled_version ~= state.version then
+    state.compiled, state.compiled_version = blocks.compile(collector, state.version), state.version
+  end
+  return state.compiled
+end
+
+-- Asks the server for everything that is shared. The server's own points go into `request`. Returns the names of the
+-- databases, and for each the rows that are about it.
+local function ask_server(run, request, set)
+  local names, rows = {}, {}
+  local statements = { version_statement(run) }
+  statements[2] = {
+    name = "list of databases",
+    sql = set.database_list,
+    each = function(chunk)
+      for _, row in ipairs(chunk:rows()) do
+        if resource.is_selected(run.target.options, row.datname) then
+          names[#names + 1] = row.datname
+          rows[row.datname] = {}
+        end
+      end
+    end,
+  }
+  for _, block in ipairs(set.server) do
+    statements[#statements + 1] = { name = block.name, sql = block.sql, each = function(chunk) request:points(chunk, block.plan) end }
+  end
+  for _, block in ipairs(set.databases) do
+    statements[#statements + 1] = { name = block.name, sql = block.sql, each = function(chunk)
+      for _, row in ipairs(chunk:rows()) do
+        local about = rows[row.database]
+        if about then about[#about + 1] = { block = block, row = row } end
+      end
+    end }
+  end
+  local failures, cause = run:snapshot(nil, statements)
+  if not failures then return nil, cause end
+  report_all(run, failures, statements, "")
+  if failures["list of databases"] then return nil, "metrics: list of databases: " .. failures["list of databases"].text end
+  return names, rows
+end
+
+-- The resource of a database: what the server knows of it, and what was counted in it.
+local function add_database(request, about, counts)
+  local lost, cause = request:resource()
+  for _, known in ipairs(about) do
+    for _, point in ipairs(known.block.points) do
+      local value = known.row[point.column]
+      if value ~= nil then request:point(point.metric, value, point.constants) end
+    end
+  end
+  for _, count in ipairs(counts) do request:point(count.metric, count.value) end
+  return lost, cause
+end
+
+-- Collects one database: each of its relations is a resource, and so is the database itself.
+local function collect_database(run, name, about, set)
+  local request, counts, lost = new_request(run, name), {}, nil
+  local statements = {}
+  for i, block in ipairs(set.relations) do
+    local count = block.count and { metric = block.count, value = 0 }
+    statements[i] = { name = block.name, sql = block.sql, each = function(chunk)
+      if count then count.value = count.value + chunk:count() end
+      local ok, cause = request:rows(chunk, block.plan)
+      if not ok then lost = cause end
+    end }
+    counts[i] = count
+  end
+  local where = " in database " .. name
+  local failures, cause = run:snapshot(name, statements)
+  report(run, "metrics: database " .. name, not failures and cause or nil)
+  if failures then
+    report_all(run, failures, statements, where)
+    for i = #counts, 1, -1 do
+      if failures[statements[i].name] then table.remove(counts, i) end
+    end
+  else
+    request:discard()
+    counts = {}
+  end
+  local _, database_lost = add_database(request, about, counts)
+  local _, last_lost = request:finish()
+  report(run, "metrics: records" .. where, lost or database_lost or last_lost)
+end
+
+local function collect(run, collector)
+  run.state.series = run.state.series or otlp.series()
+  local set, cause = compiled(run, collector)
+  if not set then return nil, cause end
+  local server = new_request(run)
+  server:resource()
+  local names, rows = ask_server(run, server, set)
+  if not names then return nil, rows end
+  for _, name in ipairs(names) do collect_database(run, name, rows[name], set) end
+  if set.database_count then server:point(set.database_count, #names) end
+  local _, lost = server:finish()
+  report(run, "metrics: records of the server", lost)
+  run.state.series:forget(run.time - REMEMBER_US)
+  return true
+end
+
+--- Makes the collector of the blocks.
+---@param collector table see pipelines/collectors/metrics.lua
+---@return table collector for dbobs.collect
+function M.collector(collector)
+  blocks.check(collector)
+  return {
+    name = "metrics",
+    options = { service_name = "postgresql" },
+    collect = function(run) return collect(run, collector) end,
+  }
+end
+
+return M

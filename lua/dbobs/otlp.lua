@@ -1,0 +1,120 @@
+--- OpenTelemetry metrics: from rows and values to records of OTLP protobuf, and back to JSON and text.
+local core = require "dbobs.core.otlp"
+local decode = require "dbobs.core.decode"
+local task = require "dbobs.task"
+
+local M = {}
+
+---@class dbobs.otlp.metric
+---@field name string
+---@field unit string|nil
+---@field description string|nil
+---@field kind "gauge"|"sum"|"counter" a sum goes up and down, a counter only up; both are cumulative
+---@field type "int"|"double"|nil "int" by default
+
+---@class dbobs.otlp.request
+local request = {}
+request.__index = request
+
+-- Calls a method of the core that answers false while the sink has no room.
+local function when_there_is_room(self, method, ...)
+  while true do
+    local ok, cause = self.core[method](self.core, ...)
+    if ok ~= false then return ok, cause end
+    task.wait(self.sink)
+  end
+end
+
+--- A store of start times, one for each series of a target: keep it as long as you collect from that target.
+--- `series:forget(time)` drops what was last seen before; `series:count()` returns series and bytes.
+---@return userdata series
+M.series = core.series
+
+--- How rows become points. Columns are named as the query names them.
+---   resource = { { attribute, column }, ... }   attributes of each row's resource
+---   identity = { column, ... }                  tells series apart whose attributes are equal; not sent
+---   points   = { { metric = {...}, column = "n", constants = { { attribute, text } }, columns = { { attribute, column } } } }
+---@param plan {resource: string[][]|nil, identity: string[]|nil, points: table[]}
+---@return userdata plan
+M.plan = core.plan
+
+--- A request: one or several records of the key, closed before they would be larger than the sink takes.
+---@param options {scope: string, scope_version: string|nil, key: string, time: number, sink: userdata, batch: userdata|nil, series: userdata|nil, resource: (string|number)[][]|nil}
+---  time: microseconds since 1970, of every point; resource: attributes of every resource, { { name, value }, ... }
+---@return dbobs.otlp.request
+function M.request(options)
+  return setmetatable({ core = core.request(options), sink = options.sink }, request)
+end
+
+--- Sends each row as a resource of its own. Waits while the sink has no room.
+---@param chunk userdata rows of a query
+---@param plan userdata
+---@return boolean|nil ok, string|nil error a record was lost
+function request:rows(chunk, plan)
+  local ok, cause = when_there_is_room(self, "end_resource")
+  if not ok then return nil, cause end
+  return when_there_is_room(self, "rows", chunk, plan)
+end
+
+--- Begins a resource, to which points are added; it ends with the next one, with rows or with finish.
+---@param attributes string[][]|nil { { name, text }, ... } besides those of every resource
+---@return boolean|nil ok, string|nil error a record was lost
+function request:resource(attributes)
+  local ok, cause = when_there_is_room(self, "end_resource")
+  self.core:begin(attributes)
+  return ok, cause
+end
+
+--- Adds the points of all rows to the resource.
+---@param chunk userdata
+---@param plan userdata whose `resource` and `identity` do not count here
+function request:points(chunk, plan)
+  self.core:points(chunk, plan)
+end
+
+--- Adds one point to the resource.
+---@param metric dbobs.otlp.metric
+---@param value number|string a text for integers beyond 2^53
+---@param attributes string[][]|nil { { name, text }, ... }
+function request:point(metric, value, attributes)
+  self.core:point(metric, value, attributes)
+end
+
+--- Sends what has not been sent. Waits while the sink has no room.
+---@return boolean|nil ok, string|nil error a record was lost
+function request:finish()
+  local ended, cause = when_there_is_room(self, "end_resource")
+  local ok, last_cause = when_there_is_room(self, "finish")
+  if not ended then return nil, cause end
+  return ok, last_cause
+end
+
+--- Drops what has not been sent.
+function request:discard()
+  self.core:discard()
+end
+
+--- How many resources, points and records there were so far.
+---@return integer resources, integer points, integer records
+function request:counts()
+  return self.core:counts()
+end
+
+--- A record's value as OTLP/JSON.
+---@param value string
+---@return string|nil json, string|nil error
+M.decode = decode.json
+
+--- A record's value as text: a line for each resource, and under it one for each point.
+---@param value string
+---@return string|nil text, string|nil error
+M.text = decode.text
+
+--- Any record for people or tools.
+---@param record {topic: string, key: string|nil, value: string|nil, otlp: boolean|nil, partition: integer|nil, offset: integer|nil, timestamp: integer|nil}
+---  timestamp: milliseconds since 1970; otlp: the value is known to be OTLP
+---@param form "json"|"text"|"details"|nil one JSON object (the default), one readable line, or that line and every point
+---@return string lines with their newline
+M.format_record = decode.record
+
+return M
