@@ -159,6 +159,7 @@ static struct pg *check_ready(lua_State *lua) {
 }
 
 static int push_sent(lua_State *lua, struct pg *pg, int failed) {
+    if (pg->state != PG_READY) return push_lost(lua, pg);
     if (failed) return luax_fail(lua, "%s", PQerrorMessage(pg->conn));
     lua_pushboolean(lua, 1);
     return 1;
@@ -384,7 +385,11 @@ static int l_effective(lua_State *lua) {
         bool secret = *option->dispchar == '*' || strstr(option->keyword, "password");
         if (!secret && strcmp(option->keyword, PG_PARAMS_REFUSED) != 0) set_field(lua, option->keyword, option->val);
     }
-    set_field(lua, "host", PQhost(conn));
+    // Without any host it is the default one, the directory of the local socket.
+    lua_getfield(lua, -1, "host");
+    bool named = !lua_isnil(lua, -1);
+    lua_pop(lua, 1);
+    if (!named) set_field(lua, "host", PQhost(conn));
     PQconninfoFree(options);
     PQfinish(conn);
     return 1;

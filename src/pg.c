@@ -173,7 +173,18 @@ void pg_free(struct pg *pg) {
     uv_close((uv_handle_t *)&pg->timer, on_timer_closed);
 }
 
+static enum pg_take lose_with(struct pg *pg, const PGresult *result) {
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (sqlstate && !pg->sqlstate) pg->sqlstate = xstrdup(sqlstate);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (!message) message = pg->error;  // the farewell on an idle connection
+    if (!message) message = result ? PQresultErrorMessage(result) : PQerrorMessage(pg->conn);
+    pg_lose(pg, "%s", message);
+    return PG_TAKE_LOST;
+}
+
 static int sent(struct pg *pg, int ok) {
+    if (!ok && pg->eof) lose_with(pg, NULL);
     if (!ok) return -1;
     if (!pg->in_flight) pg->timed_out = pg->cancelling = false;
     pg->in_flight = true;
@@ -212,16 +223,6 @@ int pg_sync(struct pg *pg) {
     }
     pg->syncs--;
     return -1;
-}
-
-static enum pg_take lose_with(struct pg *pg, const PGresult *result) {
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    if (sqlstate && !pg->sqlstate) pg->sqlstate = xstrdup(sqlstate);
-    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    if (!message) message = pg->error;  // the farewell on an idle connection
-    if (!message) message = result ? PQresultErrorMessage(result) : PQerrorMessage(pg->conn);
-    pg_lose(pg, "%s", message);
-    return PG_TAKE_LOST;
 }
 
 // A result of a connection whose server is gone: what it sent before, then the error that ends the connection. Every
@@ -265,6 +266,7 @@ enum pg_take pg_take(struct pg *pg, PGresult **result) {
     } else if (!*result && !pg->pipeline) {
         pg->in_flight = false;
     }
+    if (!pg->in_flight) uv_timer_stop(&pg->timer);
     // libpq has moved on to the pipeline's next statement, if there is one.
     if (pg->pipeline && pg->chunk_rows) PQsetChunkedRowsMode(pg->conn, pg->chunk_rows);
     return *result ? PG_TAKE_RESULT : PG_TAKE_END;
@@ -292,7 +294,8 @@ bool pg_alive(struct pg *pg) {
 }
 
 void pg_set_deadline(struct pg *pg, uint64_t ms) {
-    if (pg->state != PG_READY) return;
+    // Once a cancel is asked for, its own time counts.
+    if (pg->state != PG_READY || (pg->cancelling && pg->in_flight)) return;
     if (ms == 0) {
         uv_timer_stop(&pg->timer);
         return;
@@ -303,9 +306,9 @@ void pg_set_deadline(struct pg *pg, uint64_t ms) {
 
 void pg_cancel_statement(struct pg *pg) {
     if (pg->state != PG_READY || !pg->in_flight || pg->cancelling) return;
-    pg->cancelling = true;
     pg->cancel = pg_cancel_send(pg->loop, pg->conn, pg);
     pg_set_deadline(pg, CANCEL_GRACE_MS);
+    pg->cancelling = true;
 }
 
 struct pg_notice *pg_take_notice(struct pg *pg) {

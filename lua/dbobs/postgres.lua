@@ -1,0 +1,575 @@
+--- PostgreSQL connections. Each waits without holding other tasks up; one task uses a connection at a time.
+--- What can happen returns nil, "postgres.<verb>: <cause>" and a table {sqlstate, message, detail, hint, retryable, timeout, lost}.
+---
+--- Values: NULL is nil; int2, int4, oid and floats are numbers; int8 is a number where a number holds it exactly, else its
+--- decimal text; numeric is always its exact text; boolean is boolean; bytea a string of bytes; all else the server's text.
+--- Arguments: nil, booleans, numbers, texts, int64 cdata, postgres.bytea(bytes); postgres.null is NULL as well.
+local core = require "dbobs.core.pg"
+local errors = require "dbobs.postgres_error"
+local options = require "dbobs.options"
+local sys = require "dbobs.core.sys"
+local task = require "dbobs.task"
+
+local M = {}
+
+local CONNECT_TIMEOUT = 10
+-- Rows of a chunk when the caller does not say.
+local CHUNK_ROWS = 256
+
+--- NULL as an argument or in a list of arguments.
+M.null = core.null
+
+M.quote_identifier = errors.quote_identifier
+
+--- Bytes as an argument for a bytea.
+---@param bytes string
+---@return string
+function M.bytea(bytes)
+  return "\\x" .. bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+end
+
+-- Our own parameters beside libpq's. connect_timeout is libpq's name, but takes a duration as well.
+local OWN = { connect_timeout = true, statement_timeout = true, password_command = true }
+
+local keywords, is_keyword
+
+--- The connection parameters that libpq knows.
+---@return string[]
+function M.parameters()
+  if not keywords then
+    keywords, is_keyword = core.keywords(), {}
+    for _, name in ipairs(keywords) do is_keyword[name] = true end
+  end
+  return keywords
+end
+
+local function known_names()
+  local names = { unpack(M.parameters()) }
+  for name in pairs(OWN) do
+    if not is_keyword[name] then names[#names + 1] = name end
+  end
+  return names
+end
+
+-- A connection string may hold a password anywhere once its marks are misplaced: only checked parts of it are repeated.
+local function parse(text)
+  local given, cause = core.parse(text)
+  if not given then
+    if text:find('"', 1, true) then cause = cause:match '^[^"]*' end
+    local function known(name) return is_keyword[name] == true end
+    local function nearest(name) return options.nearest(name, keywords) end
+    M.parameters()
+    return nil, "the connection string is malformed: " .. errors.of_parse(cause, known, nearest)
+  end
+  if given.host and given.host:find "@" then
+    return nil, "the connection string's host has an '@': inside a password write it as %40"
+  end
+  if given.port and given.port:find "[^%d,]" then
+    return nil, "the connection string's port is no number: inside a password write ':' as %3A, '/' as %2F, '@' as %40"
+  end
+  return given
+end
+
+local function check_types(given)
+  M.parameters()
+  for name, value in pairs(given) do
+    if not is_keyword[name] and not OWN[name] then
+      return ("unknown parameter '%s'%s"):format(tostring(name), options.hint(tostring(name), known_names()))
+    end
+    local kind = type(value)
+    if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+      return ("parameter '%s' must be a text or a number, got %s"):format(name, kind)
+    end
+  end
+end
+
+local function seconds(given, name, fallback)
+  local value = given[name]
+  if value == nil or value == "" then return fallback end
+  local number = tonumber(value)
+  if number and number >= 0 then return number end
+  local ok, duration = pcall(sys.duration, value)
+  if ok then return duration end
+  return nil, ("parameter '%s' must be a duration like \"10s\", got '%s'"):format(name, tostring(value))
+end
+
+-- Splits into libpq's parameters as texts and our own. Returns nil and the problem for what is wrong.
+local function settle(given)
+  if type(given) == "string" then
+    local parsed, problem = parse(given)
+    if not parsed then return nil, problem end
+    given = parsed
+  end
+  if type(given) ~= "table" then return nil, ("a table of parameters or a connection string expected, got %s"):format(type(given)) end
+  local problem = check_types(given)
+  if problem then return nil, problem end
+  local settings = { libpq = {}, password_command = given.password_command }
+  for name, value in pairs(given) do
+    if not OWN[name] then
+      if type(value) == "boolean" then value = value and "1" or "0" end
+      settings.libpq[name] = tostring(value)
+    end
+  end
+  settings.connect_timeout, problem = seconds(given, "connect_timeout")
+  if problem then return nil, problem end
+  settings.statement_timeout, problem = seconds(given, "statement_timeout", 0)
+  if problem then return nil, problem end
+  return settings
+end
+
+--- What parameters mean after defaults, environment and service file. Nothing is connected to.
+---@param given table|string parameters or a connection string
+---@return table|nil effective host, port, dbname, user and every other parameter that has a value, but for secrets
+---@return string|nil cause
+function M.effective(given)
+  local settings, problem = settle(given)
+  if not settings then return nil, "postgres.effective: " .. problem end
+  local effective, cause = core.effective(settings.libpq)
+  if not effective then return nil, "postgres.effective: " .. cause end
+  effective.port = effective.port or "5432"
+  return effective
+end
+
+-- libpq leaves connect_timeout to its blocking calls, so where it comes from is ours to know.
+local function default_timeout(libpq)
+  if libpq.service or os.getenv "PGSERVICE" then
+    local effective = core.effective(libpq)
+    return effective and tonumber(effective.connect_timeout) or CONNECT_TIMEOUT
+  end
+  return tonumber(os.getenv "PGCONNECT_TIMEOUT") or CONNECT_TIMEOUT
+end
+
+---@class dbobs.connection
+---@field host string the host it is connected to
+---@field port integer
+---@field user string
+---@field dbname string
+---@field server_version integer like 150018
+---@field pid integer of the server's process
+---@field ssl boolean
+local connection = {}
+connection.__index = connection
+
+-- Waits until step(object) is no longer false. A wait that raises leaves half a conversation behind: the connection is
+-- closed, which also cancels what runs in the server.
+local function await(object, step)
+  while true do
+    local a, b, c, d = step(object)
+    if a ~= false then return a, b, c, d end
+    local ok, cause = pcall(task.wait, object)
+    if not ok then
+      object:close()
+      error(cause, 0)
+    end
+  end
+end
+
+--- Connects.
+---@param given table|string libpq's parameters under their own names, or a connection string or URI; and connect_timeout
+---   (for each host, "10s" by default), statement_timeout (for each statement, none by default) and password_command (its
+---   output is the password; it is run at each connect)
+---@return dbobs.connection|nil connection
+---@return string|nil cause
+---@return table|nil info
+function M.connect(given)
+  local settings, problem = settle(given)
+  if not settings then error("postgres.connect: " .. problem, 2) end
+  local libpq = settings.libpq
+  libpq.fallback_application_name = libpq.fallback_application_name or "dbobs"
+  if not libpq.client_encoding and not os.getenv "PGCLIENTENCODING" then libpq.client_encoding = "UTF8" end
+  local object = core.connect(libpq, settings.connect_timeout or default_timeout(libpq), settings.password_command)
+  local ok, cause, _, timed_out = await(object, object.connected)
+  if not ok then return nil, errors.of_connect(cause, timed_out) end
+  local db = object:info()
+  db.port = tonumber(db.port)
+  db.core, db.statement_timeout = object, settings.statement_timeout
+  return setmetatable(db, connection)
+end
+
+-- Using it: one task, one statement at a time.
+
+local function enter(db, what)
+  local holder, me = db.holder, task.current()
+  if holder and holder ~= me and task.status(holder) == "running" then
+    error(("postgres.%s: another task is using this connection: give each task its own, or use dbobs.pool"):format(what), 3)
+  end
+  if db.open_stream then db.open_stream:close() end
+  if db.holder and db.core:in_flight() then db:close() end -- its task ended in the middle
+  db.holder = me
+end
+
+local function leave(db)
+  db.core:deadline(0)
+  db.holder = nil
+  while db.notice_function do
+    local notice = db.core:notice()
+    if not notice then break end
+    db.notice_function(notice)
+  end
+end
+
+-- The next thing the server says, within the statement's time.
+local function take(db)
+  db.core:deadline(db.statement_timeout)
+  return await(db.core, db.core.take)
+end
+
+local function lost(db, what, cause, state, failure)
+  leave(db)
+  db:close()
+  if failure then
+    failure.lost = true
+    return nil, errors.of_statement(what, failure, db.user)
+  end
+  return nil, errors.of_loss(what, cause, state)
+end
+
+local function refused(db, what, cause, state)
+  if not db:alive() then return lost(db, what, cause, state) end
+  leave(db)
+  return nil, errors.of_statement(what, { message = cause }, db.user)
+end
+
+local COPY = "COPY from STDIN or to STDOUT is not possible here; the connection was closed. Use INSERT ... SELECT, or COPY with "
+  .. "a file on the server"
+
+local function of_timeout(db, failure)
+  if failure.sqlstate == "57014" and db.core:timed_out() then
+    failure.timeout = true
+    failure.message = ("no result within %g s (statement_timeout), so it was cancelled"):format(db.statement_timeout)
+  end
+  return failure
+end
+
+local function to_result(rows, command)
+  local result = {}
+  if rows then
+    result = rows:rows()
+    result.columns = rows:columns()
+    rows:clear()
+  end
+  result.command = command and command:match "^%u[%u ]*%u" or nil
+  result.affected = command and tonumber(command:match "(%d+)$") or nil
+  return result
+end
+
+-- Everything a statement brings outside of a pipeline; the last of several statements counts, the first error wins.
+local function collect(db, what)
+  local result, failure
+  while true do
+    local kind, value, command = take(db)
+    if kind == nil then return lost(db, what, value, command, failure) end
+    if kind == "copy" then return lost(db, what, COPY) end
+    if kind == "rows" or kind == "done" then result = to_result(value, command) end
+    if kind == "error" then failure = failure or of_timeout(db, value) end
+    if kind == "end" then break end
+  end
+  leave(db)
+  if failure then return nil, errors.of_statement(what, failure, db.user) end
+  return result or {}
+end
+
+-- int64 cdata as their digits; other cdata is refused by the core.
+local function converted(count, ...)
+  for i = 1, count do
+    if type((select(i, ...))) == "cdata" then
+      local values = { ... }
+      for j = 1, count do
+        local digits = type(values[j]) == "cdata" and tostring(values[j]):match "^(%-?%d+)U?LL$"
+        if digits then values[j] = digits end
+      end
+      return unpack(values, 1, count)
+    end
+  end
+  return ...
+end
+
+-- The core raises for arguments that no statement can have; that is the caller's mistake, told at the caller's line.
+local function send(db, what, method, ...)
+  local ok, sent, cause, state = pcall(method, db.core, converted(select("#", ...), ...))
+  if ok then return sent, cause, state end
+  leave(db)
+  error(("postgres.%s: %s"):format(what, (tostring(sent):gsub("^bad argument #(%d+) to '.-' %((.*)%)$", "%2"))), 3)
+end
+
+--- Runs a statement. Without arguments the text may hold several; the last one's result is returned.
+---@param sql string with $1, $2, ... for the arguments
+---@return table|nil result array of rows by column name; with columns (names in order), command ("SELECT"), affected (number)
+---@return string|nil cause
+---@return table|nil info
+function connection:query(sql, ...)
+  enter(self, "query")
+  local ok, cause, state = send(self, "query", self.core.query, sql, ...)
+  if not ok then return refused(self, "query", cause, state) end
+  return collect(self, "query")
+end
+
+--- Prepares a statement for execute. It lives as long as the connection.
+---@param name string
+---@param sql string
+function connection:prepare(name, sql)
+  enter(self, "prepare")
+  local ok, cause, state = send(self, "prepare", self.core.prepare, name, sql)
+  if not ok then return refused(self, "prepare", cause, state) end
+  local result, problem, info = collect(self, "prepare")
+  if not result then return nil, problem, info end
+  return true
+end
+
+--- Runs a prepared statement; returns as query does.
+---@param name string
+function connection:execute(name, ...)
+  enter(self, "execute")
+  local ok, cause, state = send(self, "execute", self.core.execute, name, ...)
+  if not ok then return refused(self, "execute", cause, state) end
+  return collect(self, "execute")
+end
+
+-- Several statements in one round trip.
+
+local function send_all(db, statements)
+  for _, statement in ipairs(statements) do
+    local method = db.core.query
+    if statement.execute then
+      method = function(object, ...) return object:execute(statement.execute, ...) end
+    end
+    local ok, cause, state = send(db, "pipeline", method, unpack(statement, 1, statement.n or table.maxn(statement)))
+    if not ok then return nil, cause, state end
+  end
+  return db.core:sync()
+end
+
+-- Hands a chunk of rows to the caller's function. When that raises, rows are still under way: the connection is closed.
+local function hand_out(db, each, index, rows)
+  local ok, cause = true, nil
+  if rows:count() > 0 then ok, cause = pcall(each, index, rows) end
+  rows:clear()
+  if ok then return end
+  db:close()
+  leave(db)
+  error(cause, 0)
+end
+
+local function take_all(db, each)
+  local results, failure, index = {}, nil, 1
+  while true do
+    local kind, value, command = take(db)
+    if kind == nil then return nil, value, command, failure end
+    if kind == "copy" then return nil, COPY end
+    if kind == "sync" then return results, failure end
+    if kind == "end" then index = index + 1 end
+    if kind == "error" and not failure then
+      failure = of_timeout(db, value)
+      failure.statement = index
+    end
+    if kind == "done" then results[index] = to_result(nil, command) end
+    if kind == "rows" or kind == "chunk" then
+      if each then
+        hand_out(db, each, index, value)
+        results[index] = to_result(nil, command)
+      else
+        results[index] = to_result(value, command)
+      end
+    end
+  end
+end
+
+--- Sends several statements at once and takes their results. Unless they begin one themselves they are one transaction:
+--- when one fails, those behind it do not run.
+---@param statements table[] each {sql, argument, ...} or {execute = name, argument, ...}; with n = count when nils end it
+---@param given {each: fun(index: integer, chunk: userdata)|nil, rows: integer|nil}|nil each: takes the rows in chunks as they
+---  come, in bounded memory; a chunk is valid during the call
+---@return table[]|nil results
+---@return string|nil cause which statement failed, and why
+---@return table|nil info with `statement`, its index
+function connection:pipeline(statements, given)
+  given = given or {}
+  enter(self, "pipeline")
+  local ok, cause, state = self.core:pipeline(true)
+  if not ok then return refused(self, "pipeline", cause, state) end
+  self.core:stream(given.each and (given.rows or CHUNK_ROWS) or 0)
+  ok, cause, state = send_all(self, statements)
+  if not ok then return lost(self, "pipeline", cause, state) end
+  local results, failure, lost_state, before = take_all(self, given.each)
+  if not results then return lost(self, "pipeline", failure, lost_state, before) end
+  self.core:stream(0)
+  self.core:pipeline(false)
+  leave(self)
+  if failure then
+    return nil, errors.of_statement(("pipeline: statement %d"):format(failure.statement), failure, self.user)
+  end
+  return results
+end
+
+-- Streams.
+
+local stream = {}
+stream.__index = stream
+
+-- Ends it: what the server still does is cancelled, what is under way is thrown away.
+function stream:close()
+  if self.ended then return end
+  local db = self.db
+  db.open_stream, self.ended = nil, true
+  if self.chunk then self.chunk:clear() end
+  db.core:cancel()
+  while db.core:in_flight() do
+    local kind, value = take(db)
+    if kind == nil then break end
+    if value and kind ~= "error" then value:clear() end
+  end
+  db.core:stream(0)
+  leave(db)
+end
+
+local function stream_failed(db, cause)
+  db.open_stream = nil
+  error(cause, 3)
+end
+
+-- The next chunk, or nil at the end. Errors are raised: a for loop has no other way to hand them on.
+function stream:__call()
+  local db = self.db
+  if self.ended then
+    if self.complete then return nil end
+    error("postgres.stream: this stream was ended by another statement on its connection", 2)
+  end
+  if self.chunk then self.chunk:clear() end
+  self.chunk = nil
+  local failure
+  while true do
+    local kind, value, command = take(db)
+    db.core:deadline(0) -- the time between two chunks is the caller's
+    if kind == nil or kind == "copy" then
+      self.ended = true
+      local _, cause = lost(db, "stream", kind == nil and value or COPY, command, failure)
+      stream_failed(db, cause)
+    end
+    if kind == "error" then failure = failure or of_timeout(db, value) end
+    if (kind == "chunk" or kind == "rows") and value:count() > 0 then
+      self.chunk = value
+      return value
+    end
+    if kind == "end" then break end
+  end
+  self.ended, self.complete, db.open_stream = true, true, nil
+  db.core:stream(0)
+  leave(db)
+  if failure then
+    local text = errors.of_statement("stream", failure, db.user)
+    stream_failed(db, text)
+  end
+end
+
+--- Runs a statement whose rows come in chunks, in bounded memory: for chunk in db:stream(sql, {args}) do ... chunk:rows() end.
+--- A chunk is valid until the next one is asked for. Raises what goes wrong. Leaving the loop early is all right: the next
+--- statement on the connection, or close, ends the stream.
+---@param sql string
+---@param arguments table|nil with n = count when nils end it
+---@param given {rows: integer|nil}|nil rows of a chunk
+---@return fun(): userdata|nil
+function connection:stream(sql, arguments, given)
+  arguments = arguments or {}
+  enter(self, "stream")
+  self.core:stream(given and given.rows or CHUNK_ROWS)
+  local ok, cause, state = send(self, "stream", self.core.query, sql, unpack(arguments, 1, arguments.n or table.maxn(arguments)))
+  if not ok then
+    self.core:stream(0)
+    local _, text = refused(self, "stream", cause, state)
+    error(text, 2)
+  end
+  self.open_stream = setmetatable({ db = self }, stream)
+  return self.open_stream
+end
+
+--- Calls fn(db) inside a transaction: committed when it returns, rolled back when it raises or returns nil and a cause.
+---@param fn fun(db: dbobs.connection): any
+---@return any result what fn returned, or nil, cause, info
+function connection:transaction(fn)
+  local ok, cause, info = self:query "begin"
+  if not ok then return nil, cause, info end
+  local well, result, why, more = pcall(fn, self)
+  local failed = not well or (result == nil and why ~= nil)
+  if self:alive() then
+    ok, cause, info = self:query(failed and "rollback" or "commit")
+  end
+  if not well then error(result, 0) end
+  if failed then return nil, why, more end
+  if not ok then return nil, cause, info end
+  return result
+end
+
+-- Notifications and notices.
+
+--- Listens to a channel, see notification.
+---@param channel string
+function connection:listen(channel)
+  local ok, cause, info = self:query("listen " .. errors.quote_identifier(channel))
+  if not ok then return nil, cause, info end
+  return true
+end
+
+--- The next notification.
+---@param timeout string|number|nil duration; nil waits without end
+---@return {channel: string, payload: string, pid: integer}|nil notification nil when the time passed
+---@return string|nil cause when the connection is lost
+function connection:notification(timeout)
+  local until_time = timeout and sys.monotonic() + sys.duration(timeout)
+  enter(self, "notification")
+  while true do
+    local notification, cause, state = self.core:notification()
+    if notification == nil then return lost(self, "notification", cause, state) end
+    local left = until_time and until_time - sys.monotonic()
+    if notification or (left and left <= 0) then
+      leave(self)
+      return notification or nil
+    end
+    local ok, problem = pcall(task.wait, self.core, left)
+    if not ok then
+      self.holder = nil -- nothing is under way: the connection stays as it is
+      error(problem, 0)
+    end
+  end
+end
+
+--- Calls fn(notice) for each notice or warning of the server, after the statement that brought it.
+---@param fn fun(notice: {severity: string, sqlstate: string, message: string, detail: string|nil, hint: string|nil})|nil
+function connection:on_notice(fn)
+  self.notice_function = fn
+  self.core:keep_notices(fn ~= nil)
+end
+
+-- The rest.
+
+--- What the server reports of itself, like "TimeZone" or "in_hot_standby".
+---@param name string
+---@return string|nil
+function connection:parameter(name)
+  return self.core:parameter(name)
+end
+
+--- "idle" | "active" | "open" (in a transaction) | "failed" (in a failed one) | "unknown"
+---@return string
+function connection:transaction_status()
+  return self.core:transaction()
+end
+
+--- Whether it can still be used. Does not wait.
+---@return boolean
+function connection:alive()
+  return self.core:alive()
+end
+
+--- Cancels the statement that another task waits for; that one gets the error 57014.
+function connection:cancel()
+  self.core:cancel()
+end
+
+--- Closes it; a statement that runs in the server is cancelled.
+function connection:close()
+  if self.open_stream then self.open_stream.ended = true end
+  self.open_stream = nil
+  self.core:close()
+end
+
+return M
