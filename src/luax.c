@@ -115,3 +115,15 @@ int luax_field_bool(lua_State *lua, int index, const char *name, int fallback) {
     lua_pop(lua, 1);
     return value;
 }
+
+void luax_check_pairs(lua_State *lua, int index, const char *pairs[LUAX_PAIRS]) {
+    luaL_checktype(lua, index, LUA_TTABLE);
+    size_t count = 0;
+    for (lua_pushnil(lua); lua_next(lua, index); lua_pop(lua, 1)) {
+        if (lua_type(lua, -2) != LUA_TSTRING || lua_type(lua, -1) != LUA_TSTRING || count + 2 >= LUAX_PAIRS)
+            luaL_argerror(lua, index, "a table of text = text expected");
+        pairs[count++] = lua_tostring(lua, -2);
+        pairs[count++] = lua_tostring(lua, -1);
+    }
+    pairs[count] = NULL;
+}

@@ -47,4 +47,9 @@ const char *luax_field_string(lua_State *lua, int index, const char *name, const
 int64_t luax_field_int(lua_State *lua, int index, const char *name, int64_t fallback);
 int luax_field_bool(lua_State *lua, int index, const char *name, int fallback);
 
+// The table at index, text = text, as name, value, ..., NULL; the strings belong to the table. Raises an argument error
+// for anything else and for more than fit.
+#define LUAX_PAIRS 257
+void luax_check_pairs(lua_State *lua, int index, const char *pairs[LUAX_PAIRS]);
+
 #endif

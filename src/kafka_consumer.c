@@ -1,0 +1,254 @@
+// A consumer: subscribed as a member of a group, or assigned to partitions from an offset, a time, the beginning or the
+// end. Looking up partitions and offsets blocks and runs in a worker, which holds the consumer; messages stay in
+// librdkafka's bounded queue until they are asked for. Topics that do not exist and refusals are told as errors.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+#include "kafka.h"
+
+#define STEP_MS 250
+#define MOCK_CLUSTER "mockCluster"
+
+static void consumer_unref(struct kafka_consumer *consumer) {
+    if (--consumer->refs) return;
+    for (size_t i = 0; i < consumer->start_count; i++) free(consumer->starts[i].topic);
+    free(consumer->starts);
+    if (consumer->late) rd_kafka_topic_partition_list_destroy(consumer->late);
+    kafka_report_unref(consumer->report);
+    free(consumer);
+}
+
+static void on_readable(struct kafka *kafka) {
+    struct kafka_consumer *consumer = kafka->owner;
+    wakeup_signal(&consumer->readable);
+}
+
+static void on_fatal(struct kafka *kafka, rd_kafka_resp_err_t code, const char *text) {
+    (void)code;
+    struct kafka_consumer *consumer = kafka->owner;
+    snprintf(consumer->error, sizeof consumer->error, "%s", text);
+}
+
+static const struct kafka_ops consumer_ops = {on_readable, on_fatal};
+
+// ---- in the worker: partitions and offsets ---------------------------------
+
+// Calls `ask` until it has an answer, or nobody wants one any more.
+static rd_kafka_resp_err_t insist(struct kafka_consumer *consumer,
+                                  rd_kafka_resp_err_t (*ask)(rd_kafka_t *rk, void *context), void *context) {
+    rd_kafka_resp_err_t code;
+    do {
+        code = ask(consumer->kafka->rk, context);
+        if (code != RD_KAFKA_RESP_ERR__TRANSPORT && code != RD_KAFKA_RESP_ERR__TIMED_OUT &&
+            code != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+            return code;
+        uv_sleep(20);
+    } while (!consumer->cancelled);
+    return code;
+}
+
+static rd_kafka_resp_err_t ask_metadata(rd_kafka_t *rk, void *context) {
+    return rd_kafka_metadata(rk, 1, NULL, context, STEP_MS);
+}
+
+static rd_kafka_resp_err_t ask_offsets(rd_kafka_t *rk, void *context) {
+    return rd_kafka_offsets_for_times(rk, context, STEP_MS * 4);
+}
+
+static void add_partition(const struct kafka_start *start, int partition, rd_kafka_topic_partition_list_t *list,
+                          rd_kafka_topic_partition_list_t *times) {
+    if (start->from == KAFKA_FROM_TIME) {
+        rd_kafka_topic_partition_list_add(times, start->topic, partition)->offset = start->value;
+        return;
+    }
+    int64_t offset = start->value;
+    if (start->from == KAFKA_FROM_BEGINNING) offset = RD_KAFKA_OFFSET_BEGINNING;
+    if (start->from == KAFKA_FROM_END) offset = RD_KAFKA_OFFSET_END;
+    if (start->from == KAFKA_FROM_OFFSET && offset < 0) offset = RD_KAFKA_OFFSET_TAIL(-offset);
+    rd_kafka_topic_partition_list_add(list, start->topic, partition)->offset = offset;
+}
+
+static const rd_kafka_metadata_topic_t *find_topic(const struct rd_kafka_metadata *metadata, const char *name) {
+    for (int i = 0; i < metadata->topic_cnt; i++)
+        if (strcmp(metadata->topics[i].topic, name) == 0) return &metadata->topics[i];
+    return NULL;
+}
+
+static int add_start(struct kafka_consumer *consumer, const struct kafka_start *start,
+                     const struct rd_kafka_metadata *metadata, rd_kafka_topic_partition_list_t *list,
+                     rd_kafka_topic_partition_list_t *times) {
+    const rd_kafka_metadata_topic_t *topic = find_topic(metadata, start->topic);
+    if (!topic || topic->partition_cnt == 0) {
+        snprintf(consumer->problem, sizeof consumer->problem,
+                 "topic '%s' does not exist, or the Kafka user has no ACL Describe on it", start->topic);
+        return -1;
+    }
+    bool found = false;
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        int partition = topic->partitions[i].id;
+        if (start->partition >= 0 && start->partition != partition) continue;
+        add_partition(start, partition, list, times);
+        found = true;
+    }
+    if (found) return 0;
+    snprintf(consumer->problem, sizeof consumer->problem, "topic '%s' has no partition %d, only 0 to %d", start->topic,
+             start->partition, topic->partition_cnt - 1);
+    return -1;
+}
+
+// librdkafka's mock broker answers -1, which means "behind the end", for every time.
+static bool is_mock(rd_kafka_t *rk) {
+    char *id = rd_kafka_clusterid(rk, STEP_MS * 4);
+    bool mock = id && strncmp(id, MOCK_CLUSTER, strlen(MOCK_CLUSTER)) == 0;
+    if (id) rd_kafka_mem_free(rk, id);
+    return mock;
+}
+
+static int add_times(struct kafka_consumer *consumer, rd_kafka_topic_partition_list_t *times,
+                     rd_kafka_topic_partition_list_t *list) {
+    if (times->cnt == 0) return 0;
+    if (is_mock(consumer->kafka->rk)) {
+        consumer->late = rd_kafka_topic_partition_list_copy(times);
+        for (int i = 0; i < times->cnt; i++) times->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
+    } else {
+        rd_kafka_resp_err_t code = insist(consumer, ask_offsets, times);
+        if (code) {
+            snprintf(consumer->problem, sizeof consumer->problem, "offsets for a time: %s", rd_kafka_err2str(code));
+            return -1;
+        }
+    }
+    for (int i = 0; i < times->cnt; i++)
+        rd_kafka_topic_partition_list_add(list, times->elems[i].topic, times->elems[i].partition)->offset =
+            times->elems[i].offset;
+    return 0;
+}
+
+static void assign(uv_work_t *work) {
+    struct kafka_consumer *consumer = work->data;
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t code = insist(consumer, ask_metadata, (void *)&metadata);
+    if (code) {
+        snprintf(consumer->problem, sizeof consumer->problem, "%s", rd_kafka_err2str(code));
+        return;
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+    rd_kafka_topic_partition_list_t *times = rd_kafka_topic_partition_list_new(8);
+    for (size_t i = 0; i < consumer->start_count; i++)
+        if (add_start(consumer, &consumer->starts[i], metadata, list, times)) goto done;
+    if (add_times(consumer, times, list)) goto done;
+    code = rd_kafka_assign(consumer->kafka->rk, list);
+    if (code) snprintf(consumer->problem, sizeof consumer->problem, "assign: %s", rd_kafka_err2str(code));
+    consumer->partitions = (unsigned)list->cnt;
+done:
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_topic_partition_list_destroy(times);
+    rd_kafka_metadata_destroy(metadata);
+}
+
+static void on_assigned(uv_work_t *work, int status) {
+    (void)status;
+    struct kafka_consumer *consumer = work->data;
+    consumer->working = false;
+    if (!*consumer->error) snprintf(consumer->error, sizeof consumer->error, "%s", consumer->problem);
+    wakeup_signal(&consumer->readable);
+    kafka_unref(consumer->kafka);
+    consumer_unref(consumer);
+}
+
+// ---- life ------------------------------------------------------------------
+
+static int subscribe(struct kafka_consumer *consumer, char *error, size_t size) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)consumer->start_count);
+    for (size_t i = 0; i < consumer->start_count; i++)
+        rd_kafka_topic_partition_list_add(list, consumer->starts[i].topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->kafka->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code) snprintf(error, size, "subscribe: %s", rd_kafka_err2str(code));
+    return code ? -1 : 0;
+}
+
+struct kafka_consumer *kafka_consumer_new(uv_loop_t *loop, rd_kafka_conf_t *conf, const struct kafka_start *starts,
+                                          size_t count, bool group, char *error, size_t size) {
+    struct kafka_consumer *consumer = xcalloc(1, sizeof *consumer);
+    consumer->refs = 1;
+    consumer->report = kafka_report_new();
+    consumer->starts = xcalloc(count, sizeof *starts);
+    consumer->start_count = count;
+    for (size_t i = 0; i < count; i++) {
+        consumer->starts[i] = starts[i];
+        consumer->starts[i].topic = xstrdup(starts[i].topic);
+    }
+    rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0);
+    consumer->kafka = kafka_new(loop, RD_KAFKA_CONSUMER, conf, consumer->report, &consumer_ops, consumer, error, size);
+    if (!consumer->kafka) {
+        consumer_unref(consumer);
+        return NULL;
+    }
+    if (!group) {
+        consumer->working = true;
+        consumer->refs++;
+        consumer->kafka->refs++;
+        consumer->work.data = consumer;
+        uv_queue_work(loop, &consumer->work, assign, on_assigned);
+    } else if (subscribe(consumer, error, size)) {
+        kafka_consumer_close(consumer);
+        return NULL;
+    }
+    return consumer;
+}
+
+void kafka_consumer_close(struct kafka_consumer *consumer) {
+    consumer->cancelled = true;
+    consumer->report->closed = true;
+    wakeup_signal(&consumer->report->changed);
+    wakeup_signal(&consumer->readable);
+    kafka_release(consumer->kafka);
+    consumer_unref(consumer);
+}
+
+// ---- messages --------------------------------------------------------------
+
+void kafka_item_free(struct kafka_item *item) {
+    if (item->place) rd_kafka_topic_partition_destroy(item->place);
+    rd_kafka_event_destroy(item->event);
+}
+
+// A message from before the time that was asked for, which its broker could not look up.
+static bool is_early(const struct kafka_consumer *consumer, const rd_kafka_message_t *message) {
+    if (!consumer->late) return false;
+    const rd_kafka_topic_partition_t *place =
+        rd_kafka_topic_partition_list_find(consumer->late, rd_kafka_topic_name(message->rkt), message->partition);
+    rd_kafka_timestamp_type_t type;
+    return place && rd_kafka_message_timestamp(message, &type) < place->offset;
+}
+
+static enum kafka_received take_error(struct kafka_item *item) {
+    rd_kafka_resp_err_t code = rd_kafka_event_error(item->event);
+    item->place = rd_kafka_event_topic_partition(item->event);
+    if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF && item->place) {
+        item->topic = item->place->topic;
+        item->partition = item->place->partition;
+        item->offset = item->place->offset;
+        return KAFKA_EOF;
+    }
+    const char *text = rd_kafka_event_error_string(item->event);
+    const char *topic = item->place ? item->place->topic : "";
+    kafka_explain(code, topic, "Read and Describe", item->error, sizeof item->error);
+    if (!item->place || strcmp(item->error, rd_kafka_err2str(code)) == 0)
+        snprintf(item->error, sizeof item->error, "%s", text);
+    return KAFKA_ERROR;
+}
+
+enum kafka_received kafka_consumer_next(struct kafka_consumer *consumer, struct kafka_item *item) {
+    memset(item, 0, sizeof *item);
+    while ((item->event = kafka_next(consumer->kafka))) {
+        if (rd_kafka_event_type(item->event) == RD_KAFKA_EVENT_ERROR) return take_error(item);
+        kafka_is_up(consumer->kafka);
+        item->message = rd_kafka_event_message_next(item->event);
+        if (item->message && !is_early(consumer, item->message)) return KAFKA_MESSAGE;
+        rd_kafka_event_destroy(item->event);
+    }
+    return KAFKA_NOTHING;
+}
