@@ -24,6 +24,7 @@ static void watch(struct pg *pg, bool reading) {
 // The server is gone. What it sent before can still be taken; the socket is not to be watched, or it would fire for ever.
 static void set_eof(struct pg *pg) {
     pg->eof = true;
+    PQisBusy(pg->conn);  // parses: on an idle connection the server's farewell comes as a notice
     pg_socket_close(&pg->socket);
 }
 
