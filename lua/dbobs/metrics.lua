@@ -1,5 +1,5 @@
---- The machinery behind pipelines/collectors/metrics.lua: turns its blocks into statements and plans, asks what is shared
---- once per server and the rest once per database, and sends one record for each database and one for the server.
+--- The machinery behind pipelines/collectors/metrics.lua: asks what is shared once per server and the rest once per
+--- database, and sends one record for each database and one for the server.
 local blocks = require "dbobs.metrics_blocks"
 local otlp = require "dbobs.otlp"
 local resource = require "dbobs.metrics_resource"
@@ -13,13 +13,14 @@ local VERSION = require("dbobs.core.sys").version()
 local REMEMBER_US = 24 * 3600 * 1e6
 
 -- Tells of a part that failed, or that it is well again.
-local function report(run, what, failure)
-  if failure then run:partial(what, type(failure) == "table" and (failure.text or failure.message) or failure) else run:tell(what, false) end
+local function report(run, what, cause)
+  if cause then run:partial(what, cause) else run:tell(what, false) end
 end
 
 local function report_all(run, failures, statements, where)
   for _, statement in ipairs(statements) do
-    report(run, ("metrics: %s%s"):format(statement.name, where), failures[statement.name])
+    local failure = failures[statement.name]
+    report(run, ("metrics: %s%s"):format(statement.name, where), failure and failure.text)
   end
 end
 
@@ -77,7 +78,9 @@ local function ask_server(run, request, set)
     end,
   }
   for _, block in ipairs(set.server) do
-    statements[#statements + 1] = { name = block.name, sql = block.sql, each = function(chunk) request:points(chunk, block.plan) end }
+    statements[#statements + 1] = { name = block.name, sql = block.sql, each = function(chunk)
+      request:points(chunk, block.plan)
+    end }
   end
   for _, block in ipairs(set.databases) do
     statements[#statements + 1] = { name = block.name, sql = block.sql, each = function(chunk)
@@ -90,7 +93,8 @@ local function ask_server(run, request, set)
   local failures, cause = run:snapshot(nil, statements)
   if not failures then return nil, cause end
   report_all(run, failures, statements, "")
-  if failures["list of databases"] then return nil, "metrics: list of databases: " .. failures["list of databases"].text end
+  local unlisted = failures["list of databases"]
+  if unlisted then return nil, "metrics: list of databases: " .. unlisted.text end
   return names, rows
 end
 

@@ -5,7 +5,9 @@ local otlp = require "dbobs.otlp"
 
 local M = {}
 
-local COLLECTOR = { definitions = "table", database_list = "string", server = "table", databases = "table", relations = "table" }
+local COLLECTOR = {
+  definitions = "table", database_list = "string", server = "table", databases = "table", relations = "table",
+}
 local BLOCK = {
   name = "string", from = "string", points = "table", attributes = "table", resource = "table", identity = "string",
   database = "string", count = "string", since = "number", before = "number",

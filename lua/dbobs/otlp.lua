@@ -12,6 +12,25 @@ local M = {}
 ---@field kind "gauge"|"sum"|"counter" a sum goes up and down, a counter only up; both are cumulative
 ---@field type "int"|"double"|nil "int" by default
 
+---@class dbobs.otlp.options
+---@field scope string
+---@field scope_version string|nil
+---@field key string of the records
+---@field time number microseconds since 1970, of every point
+---@field sink userdata where the records go
+---@field batch userdata|nil
+---@field series userdata|nil the store of start times
+---@field resource (string|number)[][]|nil attributes of every resource, { { name, value }, ... }
+
+---@class dbobs.otlp.record
+---@field topic string
+---@field key string|nil
+---@field value string|nil
+---@field otlp boolean|nil the value is known to be OTLP
+---@field partition integer|nil
+---@field offset integer|nil
+---@field timestamp integer|nil milliseconds since 1970
+
 ---@class dbobs.otlp.request
 local request = {}
 request.__index = request
@@ -33,14 +52,14 @@ M.series = core.series
 --- How rows become points. Columns are named as the query names them.
 ---   resource = { { attribute, column }, ... }   attributes of each row's resource
 ---   identity = { column, ... }                  tells series apart whose attributes are equal; not sent
----   points   = { { metric = {...}, column = "n", constants = { { attribute, text } }, columns = { { attribute, column } } } }
+---   points   = { { metric = {...}, column = "n", constants = { { attribute, text }, ... },
+---                  columns = { { attribute, column }, ... } }, ... }
 ---@param plan {resource: string[][]|nil, identity: string[]|nil, points: table[]}
 ---@return userdata plan
 M.plan = core.plan
 
 --- A request: one or several records of the key, closed before they would be larger than the sink takes.
----@param options {scope: string, scope_version: string|nil, key: string, time: number, sink: userdata, batch: userdata|nil, series: userdata|nil, resource: (string|number)[][]|nil}
----  time: microseconds since 1970, of every point; resource: attributes of every resource, { { name, value }, ... }
+---@param options dbobs.otlp.options
 ---@return dbobs.otlp.request
 function M.request(options)
   return setmetatable({ core = core.request(options), sink = options.sink }, request)
@@ -111,9 +130,8 @@ M.decode = decode.json
 M.text = decode.text
 
 --- Any record for people or tools.
----@param record {topic: string, key: string|nil, value: string|nil, otlp: boolean|nil, partition: integer|nil, offset: integer|nil, timestamp: integer|nil}
----  timestamp: milliseconds since 1970; otlp: the value is known to be OTLP
----@param form "json"|"text"|"details"|nil one JSON object (the default), one readable line, or that line and every point
+---@param record dbobs.otlp.record
+---@param form "json"|"text"|"details"|nil a JSON object (the default), a readable line, or that line and every point
 ---@return string lines with their newline
 M.format_record = decode.record
 

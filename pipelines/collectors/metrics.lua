@@ -1,8 +1,9 @@
 -- The metrics collector: what the OpenTelemetry Collector's PostgreSQL receiver sends, under its names.
 --
 -- Each block is one query: `from` is what follows FROM, and each line of `points` is a metric, the SQL expression of
--- its value, and the attributes of the point. A value that is NULL is not sent. `since` and `before` are major versions.
--- To leave something out, delete its line or its block. To add a metric of your own, define it here and write its block:
+-- its value, and the attributes of the point. NULL is not sent. `since` and `before` are major versions of the server.
+-- To leave something out, delete its line or its block. To add a metric of your own, define it here and write its
+-- block:
 local definitions = {
   -- ["orders.waiting"] = { unit = "{order}", kind = "gauge", description = "Orders that wait" },
 }
@@ -13,7 +14,8 @@ local metrics = require "dbobs.metrics"
 -- Databases that can be connected to, without templates and the cloud services' own.
 local connectable = [[
   datallowconn and not datistemplate and datconnlimit <> -2 and has_database_privilege(oid, 'CONNECT')
-  and datname not in ('rdsadmin', 'cloudsqladmin', 'alloydbadmin', 'alloydbmetadata', 'azure_maintenance', 'azure_sys')]]
+  and datname not in (
+    'rdsadmin', 'cloudsqladmin', 'alloydbadmin', 'alloydbmetadata', 'azure_maintenance', 'azure_sys')]]
 
 -- Relations that somebody is changing: asking for their size would wait.
 local locked = [[
