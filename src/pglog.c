@@ -84,17 +84,13 @@ static const struct {
     const char *name;
     size_t len, field;
 } names[] = {
-#define NAME(json, field) {json, sizeof json - 1, offsetof(struct pglog_fields, field)}
-    NAME("timestamp", timestamp),
-    NAME("user", user),
-    NAME("dbname", database),
-    NAME("remote_host", client),
-    NAME("session_id", session),
-    NAME("line_num", line_number),
-    NAME("error_severity", severity),
-    NAME("state_code", state_code),
-    NAME("message", message),
-    NAME("detail", detail),
+#define NAME(json, field) \
+    { json, sizeof json - 1, offsetof(struct pglog_fields, field) }
+    NAME("timestamp", timestamp),     NAME("user", user),
+    NAME("dbname", database),         NAME("remote_host", client),
+    NAME("session_id", session),      NAME("line_num", line_number),
+    NAME("error_severity", severity), NAME("state_code", state_code),
+    NAME("message", message),         NAME("detail", detail),
     NAME("statement", statement),
 #undef NAME
 };
@@ -109,9 +105,8 @@ static void take_fields(yyjson_val *object, struct pglog_fields *fields) {
         for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
             if (names[n].len != len || memcmp(names[n].name, text, len) != 0) continue;
             // Strings and raw numbers keep their text in the same place.
-            *(struct pglog_text *)((char *)fields + names[n].field) =
-                (struct pglog_text){yyjson_is_str(value) ? yyjson_get_str(value) : yyjson_get_raw(value),
-                                    yyjson_get_len(value)};
+            *(struct pglog_text *)((char *)fields + names[n].field) = (struct pglog_text){
+                yyjson_is_str(value) ? yyjson_get_str(value) : yyjson_get_raw(value), yyjson_get_len(value)};
             break;
         }
     }

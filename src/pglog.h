@@ -15,10 +15,10 @@ struct pglog;
 struct pglog_line {
     const char *text;  // without its newline
     size_t len;
-    size_t dropped;           // bytes of a huge line that were left out behind text
-    const char *first_line;   // hash of the file's first line, hexadecimal
-    uint32_t truncations;     // how often the file was truncated and begun anew
-    int64_t offset;           // of the line's first byte
+    size_t dropped;          // bytes of a huge line that were left out behind text
+    const char *first_line;  // hash of the file's first line, hexadecimal
+    uint32_t truncations;    // how often the file was truncated and begun anew
+    int64_t offset;          // of the line's first byte
 };
 
 // Borrows the envelope. Takes the zone, the server's log_timezone; NULL when it is not known.

@@ -1,0 +1,376 @@
+// The follower: cuts files into lines, and moves the checkpoint over what was acknowledged without a gap.
+// A line is handed out once its newline is there. At a file's end its head is compared before anything read is believed:
+// a file that was truncated and written again looks like one that grew.
+#include "tail.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "tail_state.h"
+
+#define READ_SIZE (128 * 1024)
+#define LONGEST_LINE (16 * 1024 * 1024)  // of a longer one the rest is counted and left out
+#define KEPT_BUFFER (1024 * 1024)        // a larger one is given back when it is empty
+
+static void on_timer(uv_timer_t *timer);
+static void on_watch(uv_fs_event_t *watch, const char *name, int events, int status);
+static void stat_files(struct tail *tail);
+
+void tail_unref(struct tail *tail) {
+    if (--tail->handles) return;
+    while (tail->files) {
+        struct tail_file *file = tail->files;
+        tail->files = file->next;
+        tail_file_free(file);
+    }
+    for (char *note; (note = tail_take_note(tail));) free(note);
+    checkpoint_close(&tail->checkpoint);
+    buf_free(&tail->buffer);
+    free(tail->pattern);
+    free(tail);
+}
+
+static void on_closed(uv_handle_t *handle) {
+    tail_unref(handle->data);
+}
+
+// Watches the directory; where that does not work, or not yet, the timer alone finds what changes.
+static void watch_directory(struct tail *tail) {
+    char *directory = tail_file_directory(tail->pattern);
+    if (!strpbrk(directory, "*?["))
+        tail->watching = uv_fs_event_start(&tail->watch, on_watch, directory, 0) == 0;
+    free(directory);
+}
+
+struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char *error, size_t size) {
+    char note[512];
+    struct tail *tail = xcalloc(1, sizeof *tail);
+    if (checkpoint_open(&tail->checkpoint, options->checkpoint, note, error, size)) {
+        free(tail);
+        return NULL;
+    }
+    tail->pattern = xstrdup(options->path);
+    tail->is_pattern = strpbrk(options->path, "*?[") != NULL;
+    tail->from_end = options->from_end;
+    tail->poll_ms = options->poll_ms;
+    tail->grace_ms = options->grace_ms;
+    tail->segments_end = &tail->segments;
+    tail->notes_end = &tail->notes;
+    tail->handles = 2;
+    tail->timer.data = tail->watch.data = tail;
+    uv_timer_init(loop, &tail->timer);
+    uv_fs_event_init(loop, &tail->watch);
+    if (*note) tail_note(tail, "%s", note);
+    tail_restore(tail);
+    watch_directory(tail);
+    tail_scan(tail, true);
+    uv_timer_start(&tail->timer, on_timer, tail->poll_ms, tail->poll_ms);
+    return tail;
+}
+
+static void drop_segment(struct tail *tail) {
+    struct tail_segment *segment = tail->segments;
+    tail->segments = segment->next;
+    if (!tail->segments) tail->segments_end = &tail->segments;
+    wakeup_unpark(&segment->waiter);
+    batch_unref(segment->batch);
+    segment->file->segments--;
+    free(segment);
+}
+
+void tail_close(struct tail *tail) {
+    char error[160];
+    (void)tail_acknowledge(tail, error, sizeof error);
+    while (tail->segments) drop_segment(tail);
+    tail->closed = true;
+    tail_save_now(tail);
+    uv_close((uv_handle_t *)&tail->timer, on_closed);
+    uv_close((uv_handle_t *)&tail->watch, on_closed);
+}
+
+struct wakeup *tail_news(struct tail *tail) {
+    return &tail->news;
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct tail *tail = timer->data;
+    if (!tail->watching) watch_directory(tail);
+    // Where the directory is watched, a pattern is looked for only now and then.
+    if (tail->look || !tail->watching || !tail->is_pattern || ++tail->polls % 10 == 0) tail_scan(tail, false);
+    stat_files(tail);
+    tail_drop_finished(tail);
+    tail_save(tail);
+}
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+// Something happened in the directory. What concerns none of our files wakes nobody: it may be our own log there.
+static void on_watch(uv_fs_event_t *watch, const char *name, int events, int status) {
+    struct tail *tail = watch->data;
+    bool ours = status < 0 || !name || fnmatch(base_name(tail->pattern), name, 0) == 0;
+    for (struct tail_file *file = tail->files; file; file = file->next) {
+        if (name && strcmp(base_name(file->path), name) != 0) continue;
+        file->eof_ns = 0;
+        ours = true;
+    }
+    if (!ours) return;
+    if (status < 0 || !name || (events & UV_RENAME)) tail->look = true;
+    wakeup_signal(&tail->news);
+}
+
+// Finds the files that changed since their end was reached, and the rotated ones whose last half line is due.
+static void stat_files(struct tail *tail) {
+    int64_t now = clock_monotonic_ns();
+    for (struct tail_file *file = tail->files; file; file = file->next) {
+        struct stat status;
+        if (file->fd < 0 || !file->eof_ns || fstat(file->fd, &status)) continue;
+        bool changed = status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
+        bool due = file->gone && file->seen_size > file->read &&
+                   now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+        if (changed) file->eof_ns = 0;
+        if (changed || due) wakeup_signal(&tail->news);
+    }
+}
+
+// Makes the file the one that is being cut into lines.
+static void take_up(struct tail *tail, struct tail_file *file) {
+    if (tail->current == file && tail->buffer_offset + (int64_t)tail->taken == file->read) return;
+    tail->current = file;
+    tail->buffer_offset = file->read;
+    tail->taken = tail->scanned = tail->dropped = 0;
+    buf_clear(&tail->buffer);
+}
+
+// Throws away what was handed out, so that the buffer begins with a line.
+static void shift_buffer(struct tail *tail) {
+    if (!tail->taken) return;
+    size_t rest = tail->buffer.len - tail->taken;
+    tail->buffer_offset += (int64_t)tail->taken;
+    if (!rest && tail->buffer.cap > KEPT_BUFFER) buf_free(&tail->buffer);
+    else memmove(tail->buffer.data, tail->buffer.data + tail->taken, rest);
+    tail->buffer.len = rest;
+    tail->scanned = tail->scanned > tail->taken ? tail->scanned - tail->taken : 0;
+    tail->taken = 0;
+}
+
+// Hands out `len` bytes from the start of the line on; `more` bytes behind them (dropped ones, newline) belong to it.
+static bool hand_out(struct tail *tail, struct tail_line *line, size_t len, size_t more) {
+    struct tail_file *file = tail->current;
+    *line = (struct tail_line){.text = tail->buffer.data + tail->taken,
+                               .len = len,
+                               .dropped = tail->dropped,
+                               .path = file->path,
+                               .first_line = file->first_line,
+                               .truncations = file->truncations,
+                               .offset = file->read};
+    if (len && line->text[len - 1] == '\r') line->len--;
+    tail->taken += len + more;
+    file->read += (int64_t)(len + tail->dropped + more);
+    tail->open_file = file;
+    tail->open_end = file->read;
+    tail->open_bytes += len + more;
+    tail->dropped = 0;
+    return true;
+}
+
+// A line that is in the buffer whole.
+static bool next_in_buffer(struct tail *tail, struct tail_line *line) {
+    if (!tail->current || tail->dropped || tail->buffer.len <= tail->scanned) return false;
+    const char *from = tail->buffer.data + tail->scanned;
+    const char *newline = memchr(from, '\n', tail->buffer.len - tail->scanned);
+    if (!newline) {
+        tail->scanned = tail->buffer.len;
+        return false;
+    }
+    size_t end = (size_t)(newline - tail->buffer.data);
+    tail->scanned = end + 1;
+    return hand_out(tail, line, end - tail->taken, 1);
+}
+
+// The buffer holds the longest line's worth and no newline: what follows is only counted, up to the newline.
+static bool skip_rest(struct tail *tail, struct tail_line *line, size_t got) {
+    const char *from = tail->buffer.data + tail->buffer.len;
+    const char *newline = memchr(from, '\n', got);
+    tail->dropped += newline ? (size_t)(newline - from) : got;
+    if (!newline) return false;
+    hand_out(tail, line, tail->buffer.len, 1);
+    tail->taken = 0;  // the buffer's bytes do not follow the file any more: it is read anew behind the line
+    tail->buffer_offset = -1;
+    return true;
+}
+
+enum outcome { OUTCOME_LINE, OUTCOME_MORE, OUTCOME_NOTHING };
+
+// At the end of the file. What is left of a rotated file becomes its last line when nobody completes it.
+static enum outcome at_end(struct tail *tail, const struct stat *status, struct tail_line *line) {
+    struct tail_file *file = tail->current;
+    int64_t now = clock_monotonic_ns();
+    bool changed = !file->eof_ns || file->seen_size != status->st_size;
+    file->seen_size = status->st_size;
+    file->seen_mtime_ns = tail_file_mtime_ns(status);
+    if (changed) file->eof_ns = now;
+    bool due = file->gone && now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+    if (!due || !tail->buffer.len) return OUTCOME_NOTHING;
+    hand_out(tail, line, tail->buffer.len, 0);
+    return OUTCOME_LINE;
+}
+
+// Reads on in the current file.
+static enum outcome read_more(struct tail *tail, struct tail_line *line) {
+    struct tail_file *file = tail->current;
+    struct stat status;
+    shift_buffer(tail);
+    buf_reserve(&tail->buffer, READ_SIZE);
+    int64_t at = tail->buffer_offset + (int64_t)(tail->buffer.len + tail->dropped);
+    if (fstat(file->fd, &status)) return OUTCOME_NOTHING;
+    ssize_t got = pread(file->fd, tail->buffer.data + tail->buffer.len, READ_SIZE, at);
+    if (got < 0) {
+        char text[512];
+        snprintf(text, sizeof text, "cannot read %s: %s", file->path, strerror(errno));
+        tail_set_condition(tail, tail->path_condition, sizeof tail->path_condition, text);
+        return OUTCOME_NOTHING;
+    }
+    // Only now: a truncation between this and the read would make new bytes look like the old file's.
+    if (!tail_file_unchanged(file) || (got == 0 && status.st_size < at)) {
+        tail_begin_anew(tail, file);
+        tail->current = NULL;  // in the buffer is at most half a line
+        return OUTCOME_MORE;
+    }
+    if (got == 0) return at_end(tail, &status, line);
+    file->eof_ns = 0;
+    if (tail->buffer.len >= LONGEST_LINE) return skip_rest(tail, line, (size_t)got) ? OUTCOME_LINE : OUTCOME_MORE;
+    tail->buffer.len += (size_t)got;
+    return next_in_buffer(tail, line) ? OUTCOME_LINE : OUTCOME_MORE;
+}
+
+// Whether reading the file may give something: it changed since its end was reached, or its last half line is due.
+static bool is_promising(const struct tail *tail, const struct tail_file *file) {
+    if (file->fd < 0) return false;
+    if (!file->eof_ns) return true;
+    return file->gone && file->seen_size > file->read &&
+           clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+}
+
+// A file without a complete first line: waits for it, unless the file is a rotated one's rest.
+static bool is_readable(const struct tail *tail, struct tail_file *file) {
+    if (tail_file_identify(file)) return true;
+    struct stat status;
+    if (fstat(file->fd, &status)) return false;
+    if (!file->eof_ns || status.st_size != file->seen_size) {
+        file->seen_size = status.st_size;
+        file->seen_mtime_ns = tail_file_mtime_ns(&status);
+        file->eof_ns = clock_monotonic_ns();
+    }
+    return status.st_size > 0 && file->gone &&
+           clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+}
+
+bool tail_next(struct tail *tail, struct tail_line *line) {
+    if (next_in_buffer(tail, line)) return true;
+    if (tail->look) tail_scan(tail, false);
+    for (struct tail_file *file = tail->files; file;) {
+        if (!is_promising(tail, file) || !is_readable(tail, file)) {
+            file = file->next;
+            continue;
+        }
+        // Lines of one commit are of one file.
+        if (tail->open_file && tail->open_file != file) return false;
+        take_up(tail, file);
+        enum outcome outcome = read_more(tail, line);
+        if (outcome == OUTCOME_LINE) return true;
+        if (outcome == OUTCOME_NOTHING) file = file->next;
+    }
+    return false;
+}
+
+size_t tail_uncommitted(const struct tail *tail) {
+    return tail->open_bytes;
+}
+
+static void on_batch_done(struct waiter *waiter) {
+    struct tail_segment *segment = (struct tail_segment *)((char *)waiter - offsetof(struct tail_segment, waiter));
+    wakeup_signal(&segment->tail->news);
+}
+
+void tail_commit(struct tail *tail, struct batch *batch) {
+    struct tail_file *file = tail->open_file;
+    if (!file) return;
+    tail->open_file = NULL;
+    tail->open_bytes = 0;
+    // More lines may be in the file that was waiting for this commit.
+    wakeup_signal(&tail->news);
+    if (!tail->segments && (!batch || !batch->sent)) {
+        file->acked = tail->open_end;
+        tail->unsaved = true;
+        return;
+    }
+    struct tail_segment *segment = xcalloc(1, sizeof *segment);
+    segment->tail = tail;
+    segment->file = file;
+    segment->end = tail->open_end;
+    segment->batch = batch ? batch : batch_new();
+    if (batch) batch_ref(batch);
+    segment->waiter.notify = on_batch_done;
+    if (segment->batch->pending) wakeup_park(&segment->batch->done, &segment->waiter);
+    file->segments++;
+    *tail->segments_end = segment;
+    tail->segments_end = &segment->next;
+}
+
+// Reading begins again behind what is acknowledged.
+static void go_back(struct tail *tail) {
+    while (tail->segments) drop_segment(tail);
+    tail->open_file = NULL;
+    tail->open_bytes = 0;
+    tail->current = NULL;
+    for (struct tail_file *file = tail->files; file; file = file->next) {
+        if (file->fd < 0 && !file->copy && file->read > file->acked)
+            tail_note(tail, "%s was truncated before bytes %lld to %lld of it were acknowledged: they are lost", file->path,
+                      (long long)file->acked, (long long)file->read);
+        if (file->fd < 0) file->acked = file->read;
+        file->read = file->acked;
+        file->eof_ns = 0;
+    }
+    wakeup_signal(&tail->news);
+}
+
+int tail_acknowledge(struct tail *tail, char *error, size_t size) {
+    while (tail->segments && tail->segments->batch->pending == 0) {
+        struct tail_segment *segment = tail->segments;
+        if (segment->batch->failed) {
+            snprintf(error, size, "%s", segment->batch->error);
+            go_back(tail);
+            return -1;
+        }
+        segment->file->acked = segment->end;
+        tail->unsaved = true;
+        drop_segment(tail);
+    }
+    return 0;
+}
+
+unsigned tail_in_flight(const struct tail *tail) {
+    unsigned count = tail->open_file != NULL;
+    for (const struct tail_segment *segment = tail->segments; segment; segment = segment->next) count++;
+    return count;
+}
+
+void tail_progress(const struct tail *tail, int64_t *size, int64_t *acked, unsigned *files) {
+    *size = *acked = 0;
+    *files = 0;
+    for (const struct tail_file *file = tail->files; file; file = file->next) {
+        struct stat status;
+        *files += !file->copy;
+        if (file->fd < 0 || fstat(file->fd, &status)) continue;
+        *size += status.st_size;
+        *acked += file->acked;
+    }
+}

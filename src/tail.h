@@ -1,0 +1,67 @@
+// Follows a log file, or all files that a pattern matches, line by line: over renames, truncations and restarts. Lines
+// are handed out, their records are sent with a batch, and the checkpoint moves behind them when that is acknowledged.
+// The follower is the caller's until tail_close; libuv and a worker thread may hold it a little longer.
+#ifndef DBOBS_TAIL_H
+#define DBOBS_TAIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "sink.h"
+#include "wakeup.h"
+
+struct tail;
+
+struct tail_options {
+    const char *path;        // a file, or a pattern with * ? [ ]
+    const char *checkpoint;  // NULL: positions are not kept
+    bool from_end;           // files that are there at the first start are read from their end on
+    uint64_t poll_ms;        // between two looks at files and directory
+    uint64_t grace_ms;       // how long a rotated file is read on after its end was reached
+};
+
+struct tail_line {
+    const char *text;  // without its newline; until the next call
+    size_t len;
+    size_t dropped;          // bytes of an overlong line that were left out behind text
+    const char *path;        // of the file
+    const char *first_line;  // hash of the file's first line
+    uint32_t truncations;    // how often the file was truncated and begun anew
+    int64_t offset;          // of the line's first byte
+};
+
+// NULL with `error` when the checkpoint cannot be used.
+struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char *error, size_t size);
+// Writes the checkpoint once more and frees.
+void tail_close(struct tail *tail);
+
+// The next line; false when there is none now: wait for tail_news. The line counts as handled with the next
+// tail_commit.
+bool tail_next(struct tail *tail, struct tail_line *line);
+// All lines so far were handled: their records were put with `batch`, whose last report acknowledges them; NULL, or a
+// batch that was not used, acknowledges them at once.
+void tail_commit(struct tail *tail, struct batch *batch);
+// Bytes handed out since the last commit.
+size_t tail_uncommitted(const struct tail *tail);
+// Takes acknowledgements in; -1 with `error` when a batch failed: the follower is then back at its checkpoint.
+int tail_acknowledge(struct tail *tail, char *error, size_t size);
+
+// Signalled when there may be lines, acknowledgements, a note or another condition.
+struct wakeup *tail_news(struct tail *tail);
+
+// What lasts: why the path cannot be followed now, why the checkpoint cannot be written. NULL when all is well.
+const char *tail_path_condition(const struct tail *tail);
+const char *tail_checkpoint_condition(const struct tail *tail);
+// Takes the oldest event that somebody should know of; the caller frees it. NULL when there is none.
+char *tail_take_note(struct tail *tail);
+
+// Lines handed out and not acknowledged, in segments: 0 when nothing is in flight.
+unsigned tail_in_flight(const struct tail *tail);
+// Whether the last acknowledgement is not in the checkpoint file yet.
+bool tail_is_unsaved(const struct tail *tail);
+// Bytes of the files, those of them that are acknowledged, and how many files are followed.
+void tail_progress(const struct tail *tail, int64_t *size, int64_t *acked, unsigned *files);
+
+#endif

@@ -1,0 +1,356 @@
+// Which files there are: new ones, renamed ones, copies, truncated ones, and at the start those of the checkpoint. A
+// file is let go only at its end, acknowledged, with its successor there.
+#include <dirent.h>
+#include <errno.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "tail_state.h"
+
+// Files that are not followed yet.
+struct found {
+    char *path;
+    int fd;
+    struct stat status;
+};
+
+struct finds {
+    struct found *list;
+    size_t count;
+};
+
+static struct tail_file *known(const struct tail *tail, const struct stat *status) {
+    for (struct tail_file *file = tail->files; file; file = file->next)
+        if ((file->fd >= 0 || file->copy) && file->device == status->st_dev && file->inode == status->st_ino)
+            return file;
+    return NULL;
+}
+
+static void append(struct tail *tail, struct tail_file *file) {
+    struct tail_file **end = &tail->files;
+    while (*end) end = &(*end)->next;
+    *end = file;
+}
+
+static int older_first(const void *a, const void *b) {
+    const struct found *first = a, *second = b;
+    int64_t x = tail_file_mtime_ns(&first->status), y = tail_file_mtime_ns(&second->status);
+    return x != y ? (x > y) - (x < y) : strcmp(first->path, second->path);
+}
+
+// Behind the last newline of the file: where reading from the end begins.
+static int64_t last_line_end(int fd, int64_t size) {
+    char block[65536];
+    for (int64_t until = size; until > 0;) {
+        size_t len = until < (int64_t)sizeof block ? (size_t)until : sizeof block;
+        ssize_t got = pread(fd, block, len, until - (int64_t)len);
+        if (got != (ssize_t)len) break;
+        const char *newline = memrchr(block, '\n', len);
+        if (newline) return until - (int64_t)len + (newline - block) + 1;
+        until -= (int64_t)len;
+    }
+    return 0;
+}
+
+// copytruncate first copies: a file that holds the same as one that is followed, and not more, is not read.
+static bool is_copy(const struct tail *tail, int fd, const struct stat *status) {
+    for (const struct tail_file *file = tail->files; file; file = file->next) {
+        struct stat original;
+        if (file->fd < 0 || file->read == 0 || fstat(file->fd, &original)) continue;
+        if (status->st_size <= original.st_size && tail_file_is_same_content(file, fd, status->st_size)) return true;
+    }
+    return false;
+}
+
+static void follow(struct tail *tail, struct found *found, bool first) {
+    struct tail_file *file = tail_file_new(found->path, found->fd, &found->status);
+    file->listed = true;
+    if (is_copy(tail, found->fd, &found->status)) {
+        file->copy = true;
+        file->seen_size = found->status.st_size;
+        close(file->fd);
+        file->fd = -1;
+    } else if (first && tail->from_end && tail_file_identify(file)) {
+        file->read = file->acked = last_line_end(file->fd, found->status.st_size);
+    }
+    append(tail, file);
+    tail->unsaved = true;
+    wakeup_signal(&tail->news);
+}
+
+static void add_find(struct finds *finds, const char *path, int fd, const struct stat *status) {
+    finds->list = xrealloc(finds->list, (finds->count + 1) * sizeof *finds->list);
+    finds->list[finds->count++] = (struct found){xstrdup(path), fd, *status};
+}
+
+// Follows what was found, the oldest first.
+static void follow_all(struct tail *tail, struct finds *finds, bool first) {
+    if (finds->count) qsort(finds->list, finds->count, sizeof *finds->list, older_first);
+    for (size_t i = 0; i < finds->count; i++) {
+        struct found *found = &finds->list[i];
+        if (known(tail, &found->status)) close(found->fd);
+        else follow(tail, found, first);
+        free(found->path);
+    }
+    free(finds->list);
+}
+
+// What was taken for a copy has grown: it may have become a file of its own, which only began like the other.
+static void look_at_copy(const struct tail *tail, struct tail_file *file, const struct stat *status) {
+    struct stat opened;
+    char error[512];
+    if (file->seen_size == status->st_size) return;
+    int fd = tail_file_open(file->path, &opened, error, sizeof error);
+    if (fd < 0) return;
+    file->seen_size = opened.st_size;
+    if (is_copy(tail, fd, &opened)) {
+        close(fd);
+        return;
+    }
+    file->fd = fd;
+    file->copy = false;
+}
+
+// Looks at one path: a file that is followed already, or one to follow. The first problem is written to `problem`.
+static void look_at(struct tail *tail, const char *path, struct finds *finds, char *problem, size_t size) {
+    char error[512] = "";
+    struct stat status;
+    if (stat(path, &status)) {
+        if (errno == ENOENT) snprintf(error, sizeof error, "there is no file %s yet: waiting for it", path);
+        else snprintf(error, sizeof error, "cannot read %s: %s", path, strerror(errno));
+    } else {
+        struct tail_file *file = known(tail, &status);
+        if (file) {
+            file->listed = true;
+            if (strcmp(file->path, path) != 0) {
+                free(file->path);
+                file->path = xstrdup(path);
+            }
+            if (file->copy) look_at_copy(tail, file, &status);
+            return;
+        }
+        int fd = tail_file_open(path, &status, error, sizeof error);
+        if (fd >= 0) add_find(finds, path, fd, &status);
+    }
+    if (!*problem) snprintf(problem, size, "%s", error);
+}
+
+static void look_at_pattern(struct tail *tail, struct finds *finds, char *problem, size_t size) {
+    glob_t matches = {0};
+    int result = glob(tail->pattern, GLOB_NOSORT, NULL, &matches);
+    for (size_t i = 0; result == 0 && i < matches.gl_pathc; i++)
+        look_at(tail, matches.gl_pathv[i], finds, problem, size);
+    if (result == GLOB_NOMATCH) snprintf(problem, size, "no file matches %s yet: waiting for one", tail->pattern);
+    else if (result) snprintf(problem, size, "cannot look for files like %s: %s", tail->pattern, strerror(errno));
+    globfree(&matches);
+}
+
+// Before a new file is looked at: it may be the copy of one that was truncated right now.
+static void notice_truncations(struct tail *tail) {
+    for (struct tail_file *file = tail->files; file; file = file->next)
+        if (file->fd >= 0 && *file->first_line && !tail_file_unchanged(file)) tail_begin_anew(tail, file);
+}
+
+void tail_scan(struct tail *tail, bool first) {
+    struct finds finds = {0};
+    char problem[512] = "";
+    tail->look = false;
+    for (struct tail_file *file = tail->files; file; file = file->next) file->listed = false;
+    if (tail->is_pattern) look_at_pattern(tail, &finds, problem, sizeof problem);
+    else look_at(tail, tail->pattern, &finds, problem, sizeof problem);
+    for (struct tail_file *file = tail->files; file; file = file->next) {
+        // From now on somebody may still write to it for a while.
+        if (!file->gone && !file->listed && file->eof_ns) file->eof_ns = clock_monotonic_ns();
+        file->gone = !file->listed;
+    }
+    if (finds.count) notice_truncations(tail);
+    follow_all(tail, &finds, first);
+    tail_set_condition(tail, tail->path_condition, sizeof tail->path_condition, *problem ? problem : NULL);
+}
+
+// Takes over the open file of another one, which is freed.
+static void adopt(struct tail_file *file, struct tail_file *other) {
+    free(file->path);
+    file->path = xstrdup(other->path);
+    file->fd = other->fd;
+    file->device = other->device;
+    file->inode = other->inode;
+    other->fd = -1;
+    tail_file_free(other);
+}
+
+static void forget_copy(struct tail *tail, uint64_t device, uint64_t inode) {
+    for (struct tail_file **at = &tail->files; *at; at = &(*at)->next) {
+        struct tail_file *file = *at;
+        if (!file->copy || file->device != device || file->inode != inode) continue;
+        *at = file->next;
+        tail_file_free(file);
+        return;
+    }
+}
+
+void tail_begin_anew(struct tail *tail, struct tail_file *file) {
+    struct stat status = {.st_dev = file->device, .st_ino = file->inode};
+    struct tail_file *anew = tail_file_new(file->path, file->fd, &status);
+    anew->truncations = file->truncations + 1;
+    anew->listed = file->listed;
+    anew->gone = file->gone;
+    anew->next = file->next;
+    file->next = anew;
+    file->fd = -1;
+    file->gone = true;
+    file->eof_ns = 0;
+    const struct tail_wanted wanted = {
+        .directory_of = file->path, .first_line = file->first_line, .size = file->read};
+    struct tail_file *copy = *file->first_line ? tail_file_search(&wanted) : NULL;
+    if (copy) {
+        forget_copy(tail, copy->device, copy->inode);
+        tail_note(tail, "%s was truncated and begun anew: what was not read of it is read from %s", file->path,
+                  copy->path);
+        adopt(file, copy);
+    } else if (file->read > 0) {
+        tail_note(tail, "%s was truncated and begun anew when %lld bytes of it were read: what it held behind them, if "
+                  "anything, is lost", file->path, (long long)file->read);
+    }
+    tail->unsaved = true;
+}
+
+// Whether the writer went on to another file: an empty one may have been made before the writer knows of it.
+static bool has_successor(const struct tail_file *file) {
+    for (const struct tail_file *later = file->next; later; later = later->next)
+        if (!later->copy && *later->first_line) return true;
+    return false;
+}
+
+// Lines of a truncated file can still wait in the buffer.
+static bool is_buffered(const struct tail *tail, const struct tail_file *file) {
+    const struct buf *buffer = &tail->buffer;
+    return tail->current == file && buffer->len > tail->taken &&
+           memchr(buffer->data + tail->taken, '\n', buffer->len - tail->taken);
+}
+
+static bool is_finished(const struct tail *tail, const struct tail_file *file) {
+    if (file->segments || file == tail->open_file || file->acked != file->read) return false;
+    if (file->copy) return !file->listed;
+    if (file->fd < 0) return !is_buffered(tail, file);
+    bool waited = file->eof_ns && clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+    return file->gone && waited && file->seen_size <= file->read && (tail->is_pattern || has_successor(file));
+}
+
+void tail_drop_finished(struct tail *tail) {
+    for (struct tail_file **at = &tail->files; *at;) {
+        struct tail_file *file = *at;
+        if (!is_finished(tail, file)) {
+            at = &file->next;
+            continue;
+        }
+        if (tail->current == file) tail->current = NULL;
+        *at = file->next;
+        tail_file_free(file);
+        tail->unsaved = true;
+    }
+}
+
+// "log.1", "log-20260329", "log.2026-03-29_0230" are rotations of "log"; "log.1.gz" and "log.old" may be anything.
+static bool is_rotation(const char *name, const char *base) {
+    size_t len = strlen(base);
+    if (strncmp(name, base, len) != 0 || !name[len]) return false;
+    return name[len + 1] && strspn(name + len, ".-_0123456789T") == strlen(name + len);
+}
+
+static bool holds(const struct tail *tail, const char *first_line) {
+    for (size_t i = 0; i < tail->checkpoint.count; i++)
+        if (strcmp(tail->checkpoint.positions[i].first_line, first_line) == 0) return true;
+    return false;
+}
+
+// The file was renamed while nobody looked, perhaps followed by others: those that were written after it.
+static void find_rotated_since(struct tail *tail, const struct tail_file *since) {
+    struct stat status, then, now = {0};
+    if (fstat(since->fd, &then)) return;
+    (void)stat(tail->pattern, &now);
+    const char *slash = strrchr(tail->pattern, '/');
+    const char *base = slash ? slash + 1 : tail->pattern;
+    char *directory = tail_file_directory(tail->pattern);
+    struct finds finds = {0};
+    DIR *entries = opendir(directory);
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        char path[4096], error[512], first_line[CHECKPOINT_HASH];
+        if (!is_rotation(entry->d_name, base)) continue;
+        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+        int fd = tail_file_open(path, &status, error, sizeof error);
+        if (fd < 0) continue;
+        bool wanted = tail_file_mtime_ns(&status) >= tail_file_mtime_ns(&then) && !known(tail, &status) &&
+                      (status.st_dev != now.st_dev || status.st_ino != now.st_ino) &&
+                      !(tail_file_hash(fd, first_line) && holds(tail, first_line));
+        if (wanted) add_find(&finds, path, fd, &status);
+        else close(fd);
+    }
+    if (entries) closedir(entries);
+    free(directory);
+    follow_all(tail, &finds, false);
+}
+
+static bool is_at(const struct checkpoint_position *position, const struct tail_file *file) {
+    return file->device == position->device && file->inode == position->inode;
+}
+
+// The position's file under its old name or another; NULL when it is not there.
+static struct tail_file *find_position(const struct checkpoint_position *position) {
+    const struct tail_wanted wanted = {.directory_of = position->path,
+                                       .first_line = position->first_line,
+                                       .device = position->device,
+                                       .inode = position->inode,
+                                       .size = position->offset};
+    return *position->first_line ? tail_file_search(&wanted) : NULL;
+}
+
+// The position's file at its old place, truncated and begun anew or still without a first line; NULL when another file
+// is there, or one that another position knows better.
+static struct tail_file *find_begun_anew(const struct tail *tail, const struct checkpoint_position *position) {
+    for (size_t i = 0; i < tail->checkpoint.count; i++) {
+        const struct checkpoint_position *other = &tail->checkpoint.positions[i];
+        if (other != position && other->device == position->device && other->inode == position->inode) return NULL;
+    }
+    struct stat status;
+    char error[512];
+    int fd = tail_file_open(position->path, &status, error, sizeof error);
+    if (fd < 0) return NULL;
+    struct tail_file *file = tail_file_new(position->path, fd, &status);
+    if (is_at(position, file)) return file;
+    tail_file_free(file);
+    return NULL;
+}
+
+static void restore(struct tail *tail, const struct checkpoint_position *position) {
+    struct tail_file *file = find_position(position);
+    if (file) {
+        file->truncations = position->truncations;
+        file->read = file->acked = position->offset;
+        (void)tail_file_identify(file);
+        append(tail, file);
+        if (!tail->is_pattern && strcmp(file->path, tail->pattern) != 0) find_rotated_since(tail, file);
+        if (is_at(position, file)) return;
+    }
+    struct tail_file *anew = find_begun_anew(tail, position);
+    if (anew) {
+        anew->truncations = position->truncations + (*position->first_line != '\0');
+        append(tail, anew);
+    }
+    if (!file && *position->first_line)
+        tail_note(tail, "%s %s while nobody read it: what it held behind byte %lld, if anything, is lost", position->path,
+                  anew ? "was truncated and begun anew" : "is not there any more, under no name,",
+                  (long long)position->offset);
+}
+
+void tail_restore(struct tail *tail) {
+    for (size_t i = 0; i < tail->checkpoint.count; i++) {
+        if (strcmp(tail->checkpoint.positions[i].source, "file") != 0) continue;
+        tail->from_end = false;
+        restore(tail, &tail->checkpoint.positions[i]);
+    }
+}

@@ -1,0 +1,80 @@
+// The follower's parts, shared by tail.c (reading and acknowledging), tail_scan.c (which files) and tail_save.c (notes,
+// conditions, the checkpoint). Not for others: they include tail.h.
+#ifndef DBOBS_TAIL_STATE_H
+#define DBOBS_TAIL_STATE_H
+
+#include "buf.h"
+#include "checkpoint.h"
+#include "tail.h"
+#include "tail_file.h"
+
+// Lines of one file that went out with one batch.
+struct tail_segment {
+    struct tail_segment *next;
+    struct tail *tail;
+    struct tail_file *file;
+    int64_t end;
+    struct batch *batch;
+    struct waiter waiter;  // parked at the batch's end
+};
+
+struct tail_note {
+    struct tail_note *next;
+    char *text;
+};
+
+struct tail {
+    char *pattern;
+    bool is_pattern;
+    bool from_end;  // only for files found by the first look
+    uint64_t poll_ms, grace_ms;
+
+    uv_timer_t timer;
+    uv_fs_event_t watch;
+    bool watching;
+    unsigned polls;
+    bool look;  // something was created, removed or renamed: look at the directory again
+    unsigned handles;  // libuv's references to us
+    bool closed;
+    struct wakeup news;
+
+    struct tail_file *files;  // in reading order
+    struct tail_segment *segments, **segments_end;
+
+    // The part of one file that is being cut into lines.
+    struct tail_file *current;
+    struct buf buffer;
+    int64_t buffer_offset;  // of its first byte in the file
+    size_t taken, scanned;  // handed out; known to hold no newline
+    size_t dropped;         // of a line that is longer than the buffer may be
+
+    struct tail_file *open_file;  // of the lines since the last commit
+    int64_t open_end;
+    size_t open_bytes;
+
+    struct checkpoint checkpoint;
+    bool unsaved;
+    struct tail_save *saving;
+    char path_condition[512], checkpoint_condition[512];
+    struct tail_note *notes, **notes_end;
+};
+
+// tail_scan.c: looks which files there are. first: files not known are those of the start.
+void tail_scan(struct tail *tail, bool first);
+// Opens the files of the checkpoint, wherever they are now.
+void tail_restore(struct tail *tail);
+// The file was truncated and begun anew: the rest of the old one is read from its copy when there is one.
+void tail_begin_anew(struct tail *tail, struct tail_file *file);
+// Drops files that are gone, read and acknowledged.
+void tail_drop_finished(struct tail *tail);
+
+// tail_save.c
+void tail_note(struct tail *tail, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Sets (NULL ends) a condition and signals when it changed. condition: one of the two texts of the struct.
+void tail_set_condition(struct tail *tail, char *condition, size_t size, const char *text);
+// Writes the checkpoint on a worker thread unless one is at it.
+void tail_save(struct tail *tail);
+void tail_save_now(struct tail *tail);
+void tail_unref(struct tail *tail);
+
+#endif
