@@ -41,6 +41,11 @@ local function check_options(collector, given)
   return complete
 end
 
+-- Snapshots must not wait for Kafka: what is newer says more. Log lines must.
+local function snapshot_sink(to)
+  return to.with and to:with { when_full = "drop_oldest" } or to
+end
+
 local function shared_target(given)
   if not targets[given] then
     local target, problem = target_module.new(given)
@@ -58,7 +63,13 @@ function M.collect(collector, target, given)
   check_collector(collector)
   if type(target) ~= "table" then error("dbobs.collect: the second argument must be a target: a table", 2) end
   local complete = check_options(collector, given or {})
-  jobs[#jobs + 1] = { collector = collector, target = shared_target(target), options = complete, state = {} }
+  jobs[#jobs + 1] = {
+    collector = collector,
+    target = shared_target(target),
+    options = complete,
+    state = {},
+    snapshot_sink = snapshot_sink(complete.to),
+  }
 end
 
 --- The collectors asked for so far.
@@ -109,7 +120,7 @@ end
 ---@return boolean ok, string|nil cause, string|nil traceback
 function M.once(job)
   check_delivery(job)
-  local current = run.new(job, sink.batch())
+  local current = run.new(job, job.snapshot_sink, sink.batch())
   local ok, cause, traceback
   local _, late = task.deadline(job.options.deadline or job.options.every, function()
     ok, cause, traceback = protected(job.collector.collect, current)
@@ -160,7 +171,7 @@ local function follow(job)
   local failures = 0
   while true do
     local began = sys.monotonic()
-    local ok, cause, traceback = protected(job.collector.follow, run.new(job))
+    local ok, cause, traceback = protected(job.collector.follow, run.new(job, job.options.to))
     if ok then return end
     count(job, "errors")
     failures = sys.monotonic() - began > LONGEST_BACKOFF and 1 or failures + 1

@@ -20,13 +20,14 @@ run.__index = run
 
 --- A run of a job of dbobs.collect.
 ---@param job table
+---@param to userdata|nil where its records go
 ---@param batch userdata|nil
 ---@return dbobs.run
-function M.new(job, batch)
+function M.new(job, to, batch)
   return setmetatable({
     target = job.target,
     options = job.options,
-    sink = job.options.to,
+    sink = to,
     batch = batch,
     state = job.state,
     time = sys.wall(),

@@ -27,8 +27,7 @@ end
 local function try(job)
   local batch = sink.batch()
   local problems = {}
-  local current = run.new(job, batch)
-  current.sink = sink.discard()
+  local current = run.new(job, sink.discard(), batch)
   function current:partial(what, why) -- luacheck: ignore 212
     problems[#problems + 1] = why and ("%s: %s"):format(what, why) or what
   end
