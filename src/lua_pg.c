@@ -1,6 +1,6 @@
-// Binding "dbobs.core.pg": connections of the primitive pg.c. A connection's userdata owns its struct pg; the results it
-// gives are the objects of dbobs.core.pgresult. Nothing here blocks or yields: what is not there yet is false, and the
-// caller waits for the connection (LUAX_WAKEUP) and tries again. lua/dbobs/postgres.lua does that.
+// Binding "dbobs.core.pg": connections of the primitive pg.c. A connection's userdata owns its struct pg; the results
+// it gives are the objects of dbobs.core.pgresult. Nothing here blocks or yields: what is not there yet is false, and
+// the caller waits for the connection (LUAX_WAKEUP) and tries again. lua/dbobs/postgres.lua does that.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,20 +121,25 @@ static void number_to_text(lua_State *lua, int index) {
 static const char *argument(lua_State *lua, int index) {
     size_t len;
     switch (lua_type(lua, index)) {
-        case LUA_TNIL: return NULL;
-        case LUA_TBOOLEAN: return lua_toboolean(lua, index) ? "t" : "f";
-        case LUA_TNUMBER: number_to_text(lua, index); return lua_tostring(lua, index);
-        case LUA_TLIGHTUSERDATA:
-            if (!lua_touserdata(lua, index)) return NULL;
-            break;
-        case LUA_TSTRING: {
-            const char *text = lua_tolstring(lua, index, &len);
-            if (strlen(text) == len) return text;
-            luaL_argerror(lua, index, "a text cannot hold a zero byte: for bytea pass postgres.bytea(text)");
-        }
+    case LUA_TNIL:
+        return NULL;
+    case LUA_TBOOLEAN:
+        return lua_toboolean(lua, index) ? "t" : "f";
+    case LUA_TNUMBER:
+        number_to_text(lua, index);
+        return lua_tostring(lua, index);
+    case LUA_TLIGHTUSERDATA:
+        if (!lua_touserdata(lua, index)) return NULL;
+        break;
+    case LUA_TSTRING: {
+        const char *text = lua_tolstring(lua, index, &len);
+        if (strlen(text) == len) return text;
+        luaL_argerror(lua, index, "a text cannot hold a zero byte: for bytea pass postgres.bytea(text)");
     }
-    luaL_argerror(lua, index, lua_pushfstring(lua, "nil, boolean, number or string expected as a statement's argument, got %s",
-                                              luaL_typename(lua, index)));
+    }
+    luaL_argerror(lua, index,
+                  lua_pushfstring(lua, "nil, boolean, number or string expected as a statement's argument, got %s",
+                                  luaL_typename(lua, index)));
     return NULL;
 }
 
@@ -232,10 +237,17 @@ static int push_error(lua_State *lua, const PGresult *result) {
         const char *name;
         int field;
     } fields[] = {
-        {"sqlstate", PG_DIAG_SQLSTATE},          {"severity", PG_DIAG_SEVERITY_NONLOCALIZED}, {"message", PG_DIAG_MESSAGE_PRIMARY},
-        {"detail", PG_DIAG_MESSAGE_DETAIL},      {"hint", PG_DIAG_MESSAGE_HINT},              {"position", PG_DIAG_STATEMENT_POSITION},
-        {"context", PG_DIAG_CONTEXT},            {"schema", PG_DIAG_SCHEMA_NAME},             {"table", PG_DIAG_TABLE_NAME},
-        {"column", PG_DIAG_COLUMN_NAME},         {"constraint", PG_DIAG_CONSTRAINT_NAME},
+        {"sqlstate", PG_DIAG_SQLSTATE},
+        {"severity", PG_DIAG_SEVERITY_NONLOCALIZED},
+        {"message", PG_DIAG_MESSAGE_PRIMARY},
+        {"detail", PG_DIAG_MESSAGE_DETAIL},
+        {"hint", PG_DIAG_MESSAGE_HINT},
+        {"position", PG_DIAG_STATEMENT_POSITION},
+        {"context", PG_DIAG_CONTEXT},
+        {"schema", PG_DIAG_SCHEMA_NAME},
+        {"table", PG_DIAG_TABLE_NAME},
+        {"column", PG_DIAG_COLUMN_NAME},
+        {"constraint", PG_DIAG_CONSTRAINT_NAME},
     };
     lua_pushliteral(lua, "error");
     lua_newtable(lua);
@@ -247,45 +259,47 @@ static int push_error(lua_State *lua, const PGresult *result) {
 
 // Pushes the name of its kind and what belongs to it; `slot` keeps rows and is cleared of anything else.
 static int push_result(lua_State *lua, PGresult **slot) {
+    static const char *const kinds[] = {
+        [PGRES_TUPLES_OK] = "rows",   [PGRES_TUPLES_CHUNK] = "chunk", [PGRES_COMMAND_OK] = "done",
+        [PGRES_EMPTY_QUERY] = "done", [PGRES_PIPELINE_SYNC] = "sync", [PGRES_COPY_IN] = "copy",
+        [PGRES_COPY_OUT] = "copy",    [PGRES_COPY_BOTH] = "copy",     [PGRES_PIPELINE_ABORTED] = "aborted",
+        [PGRES_BAD_RESPONSE] = NULL,  [PGRES_NONFATAL_ERROR] = NULL,  [PGRES_FATAL_ERROR] = NULL,
+    };
     PGresult *result = *slot;
-    int pushed = 1;
-    switch (PQresultStatus(result)) {
-        case PGRES_TUPLES_OK:
-        case PGRES_TUPLES_CHUNK:
-        case PGRES_SINGLE_TUPLE:
-            lua_pushstring(lua, PQresultStatus(result) == PGRES_TUPLES_OK ? "rows" : "chunk");
-            lua_insert(lua, -2);
-            lua_pushstring(lua, PQcmdStatus(result));
-            return 3;
-        case PGRES_COMMAND_OK:
-            lua_pushliteral(lua, "done");
-            lua_pushnil(lua);
-            lua_pushstring(lua, PQcmdStatus(result));
-            pushed = 3;
-            break;
-        case PGRES_EMPTY_QUERY: lua_pushliteral(lua, "done"); break;
-        case PGRES_PIPELINE_SYNC: lua_pushliteral(lua, "sync"); break;
-        case PGRES_PIPELINE_ABORTED: lua_pushliteral(lua, "aborted"); break;
-        case PGRES_COPY_IN:
-        case PGRES_COPY_OUT:
-        case PGRES_COPY_BOTH: lua_pushliteral(lua, "copy"); break;
-        default: pushed = push_error(lua, result);
+    ExecStatusType status = PQresultStatus(result);
+    const char *kind = (size_t)status < sizeof kinds / sizeof *kinds ? kinds[status] : NULL;
+    int pushed = 3;
+    if (kind) {
+        bool rows = status == PGRES_TUPLES_OK || status == PGRES_TUPLES_CHUNK;
+        lua_pushstring(lua, kind);
+        if (rows) lua_pushvalue(lua, -2);
+        else lua_pushnil(lua);
+        lua_pushstring(lua, PQcmdStatus(result));
+        if (rows) return pushed;
+    } else {
+        pushed = push_error(lua, result);
     }
     PQclear(result);
     *slot = NULL;
     return pushed;
 }
 
-// take() -> false: wait | "rows" or "chunk", result, command | "done", nil, command | "error", fields | "end" | "sync" |
-// "aborted" | "copy" | nil, cause, sqlstate | nil: the connection is lost
+// take() -> false: wait | "rows" or "chunk", result, command | "done", nil, command | "error", fields | "end" | "sync"
+// | "aborted" | "copy" | nil, cause, sqlstate | nil: the connection is lost
 static int l_take(lua_State *lua) {
     struct pg *pg = check_pg(lua);
     PGresult **slot = luax_new(lua, RESULT_CLASS, sizeof *slot);  // first, so that what libpq gives has an owner
     switch (pg_take(pg, slot)) {
-        case PG_TAKE_WAIT: lua_pushboolean(lua, 0); return 1;
-        case PG_TAKE_END: lua_pushliteral(lua, "end"); return 1;
-        case PG_TAKE_RESULT: return push_result(lua, slot);
-        case PG_TAKE_LOST: break;
+    case PG_TAKE_WAIT:
+        lua_pushboolean(lua, 0);
+        return 1;
+    case PG_TAKE_END:
+        lua_pushliteral(lua, "end");
+        return 1;
+    case PG_TAKE_RESULT:
+        return push_result(lua, slot);
+    case PG_TAKE_LOST:
+        break;
     }
     return push_lost(lua, pg);
 }
@@ -340,7 +354,8 @@ static void check_params(lua_State *lua, int index, struct pg_params *params) {
     luaL_checktype(lua, index, LUA_TTABLE);
     size_t count = 0;
     for (lua_pushnil(lua); lua_next(lua, index); lua_pop(lua, 1)) {
-        if (lua_type(lua, -1) != LUA_TSTRING || lua_type(lua, -2) != LUA_TSTRING) luaL_argerror(lua, index, "table of texts expected");
+        if (lua_type(lua, -1) != LUA_TSTRING || lua_type(lua, -2) != LUA_TSTRING)
+            luaL_argerror(lua, index, "table of texts expected");
         count++;
     }
     params->keywords = lua_newuserdata(lua, 2 * (count + 1) * sizeof *params->keywords);
@@ -371,8 +386,8 @@ static int l_connect(lua_State *lua) {
     return 1;
 }
 
-// effective(params) -> {host, hostaddr, port, user, dbname, connect_timeout, ...} | nil, cause: every parameter that has a
-// value after defaults, environment and service file, but for secrets. Opens nothing but files.
+// effective(params) -> {host, hostaddr, port, user, dbname, connect_timeout, ...} | nil, cause: every parameter that
+// has a value after defaults, environment and service file, but for secrets. Opens nothing but files.
 static int l_effective(lua_State *lua) {
     struct pg_params params;
     char error[512];

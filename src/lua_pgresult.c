@@ -13,7 +13,16 @@
 #define MAX_EXACT 9007199254740992LL
 
 // Types whose values become Lua numbers, booleans or bytes (pg_type.oid); all others stay the server's text.
-enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_OID = 26, OID_FLOAT4 = 700, OID_FLOAT8 = 701 };
+enum {
+    OID_BOOL = 16,
+    OID_BYTEA = 17,
+    OID_INT8 = 20,
+    OID_INT2 = 21,
+    OID_INT4 = 23,
+    OID_OID = 26,
+    OID_FLOAT4 = 700,
+    OID_FLOAT8 = 701
+};
 
 static PGresult *check_result(lua_State *lua) {
     PGresult *result = *(PGresult **)luaL_checkudata(lua, 1, RESULT_CLASS);
@@ -55,20 +64,26 @@ static void push_bytes(lua_State *lua, const char *text) {
 
 static void push_value(lua_State *lua, Oid type, const char *text, int len) {
     switch (type) {
-        case OID_BOOL: lua_pushboolean(lua, *text == 't'); return;
-        case OID_BYTEA: push_bytes(lua, text); return;
-        case OID_INT2:
-        case OID_INT4:
-        case OID_OID:
-        case OID_FLOAT4:
-        case OID_FLOAT8: lua_pushnumber(lua, strtod(text, NULL)); return;
-        case OID_INT8: {
-            long long value = strtoll(text, NULL, 10);
-            if (value >= -MAX_EXACT && value <= MAX_EXACT) {
-                lua_pushnumber(lua, (double)value);
-                return;
-            }
+    case OID_BOOL:
+        lua_pushboolean(lua, *text == 't');
+        return;
+    case OID_BYTEA:
+        push_bytes(lua, text);
+        return;
+    case OID_INT2:
+    case OID_INT4:
+    case OID_OID:
+    case OID_FLOAT4:
+    case OID_FLOAT8:
+        lua_pushnumber(lua, strtod(text, NULL));
+        return;
+    case OID_INT8: {
+        long long value = strtoll(text, NULL, 10);
+        if (value >= -MAX_EXACT && value <= MAX_EXACT) {
+            lua_pushnumber(lua, (double)value);
+            return;
         }
+    }
     }
     lua_pushlstring(lua, text, (size_t)len);
 }

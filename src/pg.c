@@ -21,7 +21,8 @@ static void watch(struct pg *pg, bool reading) {
     pg_socket_watch(&pg->socket, PQsocket(pg->conn), (reading ? UV_READABLE : 0) | (pg->unsent ? UV_WRITABLE : 0));
 }
 
-// The server is gone. What it sent before can still be taken; the socket is not to be watched, or it would fire for ever.
+// The server is gone. What it sent before can still be taken; the socket is not to be watched, or it would fire for
+// ever.
 static void set_eof(struct pg *pg) {
     pg->eof = true;
     PQisBusy(pg->conn);  // parses: on an idle connection the server's farewell comes as a notice

@@ -38,17 +38,17 @@ struct pg {
     char *sqlstate;        // PG_LOST: the server's code where it gave one, else NULL
     bool timed_out;        // PG_LOST while connecting, or the last statement: its deadline passed
 
-    bool in_flight;          // statements were sent whose results have not all been taken
-    bool pipeline;           // libpq is in pipeline mode
-    unsigned syncs;          // sync points sent and not yet taken
-    int chunk_rows;          // stream results in chunks of so many rows; 0: each result whole
-    bool keep_notices;       // else they are dropped
+    bool in_flight;     // statements were sent whose results have not all been taken
+    bool pipeline;      // libpq is in pipeline mode
+    unsigned syncs;     // sync points sent and not yet taken
+    int chunk_rows;     // stream results in chunks of so many rows; 0: each result whole
+    bool keep_notices;  // else they are dropped
     unsigned notice_count;
     struct pg_notice *notices, **last_notice;
 
     // The primitive's own.
     struct pg_socket socket;
-    uv_timer_t timer;          // of connecting, then of each statement
+    uv_timer_t timer;  // of connecting, then of each statement
     uv_work_t work;
     struct pg_start *start;    // while connecting
     struct pg_cancel *cancel;  // a cancel on its way
@@ -74,9 +74,9 @@ void pg_close(struct pg *pg);
 // Closes and frees, now or when a worker gives it back.
 void pg_free(struct pg *pg);
 
-// Sending: 0, or -1 with the cause in PQerrorMessage(pg->conn). The connection must be ready and, outside of a pipeline,
-// have no statement in flight. Values are texts, NULL for NULL. count -1 is the simple protocol: several statements
-// may stand in one text.
+// Sending: 0, or -1 with the cause in PQerrorMessage(pg->conn). The connection must be ready and, outside of a
+// pipeline, have no statement in flight. Values are texts, NULL for NULL. count -1 is the simple protocol: several
+// statements may stand in one text.
 int pg_send_query(struct pg *pg, const char *sql, int count, const char *const *values);
 int pg_send_prepare(struct pg *pg, const char *name, const char *sql);
 int pg_send_execute(struct pg *pg, const char *name, int count, const char *const *values);

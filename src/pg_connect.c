@@ -24,13 +24,13 @@ struct pg_start {
     char *password_command;
     uint64_t timeout_ms;
     atomic_bool abandoned;
-    bool begun;                          // libpq has started; the next work is a poll
+    bool begun;  // libpq has started; the next work is a poll
     bool poll_on_worker;
     PostgresPollingStatusType polled;
-    char error[256];                     // what failed before libpq was asked; "" when nothing did
-    char address[320];                   // the one that is being tried
-    bool cut_off;                        // an attempt was ended by its time
-    struct buf failures;                 // of hosts that were struck off, one a line
+    char error[256];      // what failed before libpq was asked; "" when nothing did
+    char address[320];    // the one that is being tried
+    bool cut_off;         // an attempt was ended by its time
+    struct buf failures;  // of hosts that were struck off, one a line
 };
 
 static void advance(struct pg *pg);
@@ -47,8 +47,8 @@ static void begin(struct pg *pg) {
         explicit_bzero(password, strlen(password));
         free(password);
     }
-    pg->conn = PQconnectStartParams((const char *const *)start->params.keywords,
-                                    (const char *const *)start->params.values, 0);
+    pg->conn =
+        PQconnectStartParams((const char *const *)start->params.keywords, (const char *const *)start->params.values, 0);
     start->polled = PGRES_POLLING_WRITING;
     // So that the server's refusal carries its SQLSTATE.
     PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE);
@@ -208,8 +208,7 @@ void pg_connect_timeout(struct pg *pg) {
     if (pg->working) {
         pg->timed_out = true;
         pg_lose(pg, "%sno answer within %g s while %s", start->failures.len ? "the last host: " : "", seconds,
-                start->begun ? "looking a host name up"
-                             : "looking the host name up or running password_command");
+                start->begun ? "looking a host name up" : "looking the host name up or running password_command");
         return;
     }
     // A socket that is still connecting: ended, it makes libpq try its next address, if there is one.
@@ -220,7 +219,9 @@ void pg_connect_timeout(struct pg *pg) {
     }
     if (try_others(pg)) return;
     pg->timed_out = true;
-    pg_lose(pg, "%.*sconnection to server at \"%s\", port %s failed: it accepts the connection, but has not answered within %g s",
+    pg_lose(pg,
+            "%.*sconnection to server at \"%s\", port %s failed: it accepts the connection, but has not answered "
+            "within %g s",
             (int)start->failures.len, start->failures.data ? start->failures.data : "", or_empty(PQhost(pg->conn)),
             or_empty(PQport(pg->conn)), seconds);
 }

@@ -89,7 +89,8 @@ static void wipe(struct buf *buf) {
     buf_free(buf);
 }
 
-char *pg_password_run(const char *command, uint64_t timeout_ms, const atomic_bool *abandoned, char *error, size_t size) {
+char *pg_password_run(const char *command, uint64_t timeout_ms, const atomic_bool *abandoned, char *error,
+                      size_t size) {
     struct buf output = {0};
     int status = 0;
     int pipe_fds[2];

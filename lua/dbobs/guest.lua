@@ -1,5 +1,6 @@
---- Statements as a guest in somebody's database: read-only, in one transaction and one round trip, limited in time and in
---- waiting for locks, marked as ours. No SET and no startup option: they would stay behind in a pooler's connection.
+--- Statements as a guest in somebody's database: read-only, in one transaction and one round trip, limited in time and
+--- in waiting for locks, marked as ours. No SET and no startup option: they would stay behind in a pooler's
+--- connection.
 local errors = require "dbobs.postgres_error"
 local sys = require "dbobs.core.sys"
 
@@ -27,8 +28,12 @@ end
 local function round_trip(statements, given)
   local list = {
     { M.MARK .. "begin read only" },
-    { SETTINGS, milliseconds(given.statement_timeout, STATEMENT_TIMEOUT), milliseconds(given.lock_timeout, LOCK_TIMEOUT),
-      milliseconds(nil, IDLE_TIMEOUT) },
+    {
+      SETTINGS,
+      milliseconds(given.statement_timeout, STATEMENT_TIMEOUT),
+      milliseconds(given.lock_timeout, LOCK_TIMEOUT),
+      milliseconds(nil, IDLE_TIMEOUT),
+    },
   }
   for _, statement in ipairs(statements) do
     local arguments = statement.args or {}
@@ -63,13 +68,13 @@ local function rest(statements, first)
   return list
 end
 
---- Runs statements in one read-only transaction. When one fails, what those before it brought is kept, and those behind it
---- are sent again without it, in a transaction of their own.
+--- Runs statements in one read-only transaction. When one fails, what those before it brought is kept, and those
+--- behind it are sent again without it, in a transaction of their own. A statement's `each` is given the rows in chunks
+--- as they come; a chunk is valid during the call.
 ---@param db dbobs.connection
----@param statements {name: string, sql: string, args: table|nil, each: fun(chunk: userdata)|nil}[] each is given the rows in
----   chunks as they come; a chunk is valid during the call
+---@param statements {name: string, sql: string, args: table|nil, each: fun(chunk: userdata)|nil}[]
 ---@param given {statement_timeout: string|number|nil, lock_timeout: string|number|nil, rows: integer|nil}|nil
----@return table<string, table>|nil failures by name: {text, message, sqlstate, detail, hint, ...}; empty when all went well
+---@return table<string, table>|nil failures by name: {text, message, sqlstate, detail, ...}; empty when all went well
 ---@return string|nil cause when nothing could go on: the connection is lost or the transaction was refused
 ---@return table|nil info
 function M.snapshot(db, statements, given)

@@ -1,6 +1,6 @@
 --- The few connections that collectors share: for each target and database one, used by one task at a time; at most
---- `connections` of a target at once, at most two of them opening. A database that hangs while it is connected to (one that
---- is being dropped) has one connection attempt pending, not one for each collector.
+--- `connections` of a target at once, at most two of them opening. A database that hangs while it is connected to (one
+--- that is being dropped) has one connection attempt pending, not one for each collector.
 local latch = require "dbobs.core.latch"
 local postgres = require "dbobs.postgres"
 local task = require "dbobs.task"
@@ -9,7 +9,8 @@ local M = {}
 
 local CONNECTIONS, OPENING = 2, 2
 
--- target -> {entries = {database -> {db, busy}}, count, opening, waiting = {latch -> true}}. With the target goes its pool.
+-- target -> {entries = {database -> {db, busy}}, count, opening, waiting = {latch -> true}}. With the target goes its
+-- pool.
 local pools = setmetatable({}, { __mode = "k" })
 
 local function pool_of(target)
@@ -110,8 +111,8 @@ local function finish(pool, database, entry, ok, ...)
   return error((...), 0)
 end
 
---- Calls fn(db) with the target's connection to a database, which is this task's alone meanwhile. It is opened when there
---- is none, and closed when fn raises or leaves a transaction open.
+--- Calls fn(db) with the target's connection to a database, which is this task's alone meanwhile. It is opened when
+--- there is none, and closed when fn raises or leaves a transaction open.
 ---@param target table see dbobs.target: parameters, options.connections
 ---@param database string|nil nil: the target's own
 ---@param fn fun(db: dbobs.connection): any

@@ -1,18 +1,19 @@
---- PostgreSQL connections. Each waits without holding other tasks up; one task uses a connection at a time.
---- What can happen returns nil, "postgres.<verb>: <cause>" and a table {sqlstate, message, detail, hint, retryable, timeout, lost}.
+--- PostgreSQL connections. Each waits without holding other tasks up; one task uses a connection at a time. What can
+--- happen returns nil, "postgres.<verb>: <cause>" and a table {sqlstate, message, detail, hint, retryable, timeout,
+--- lost}.
 ---
---- Values: NULL is nil; int2, int4, oid and floats are numbers; int8 is a number where a number holds it exactly, else its
---- decimal text; numeric is always its exact text; boolean is boolean; bytea a string of bytes; all else the server's text.
---- Arguments: nil, booleans, numbers, texts, int64 cdata, postgres.bytea(bytes); postgres.null is NULL as well.
+--- Values: NULL is nil; int2, int4, oid and floats are numbers; int8 is a number where a number holds it exactly, else
+--- its decimal text; numeric is always its exact text; boolean is boolean; bytea a string of bytes; all else the
+--- server's text. Arguments: nil, booleans, numbers, texts, int64 cdata, postgres.bytea(bytes); postgres.null is NULL
+--- as well.
 local core = require "dbobs.core.pg"
 local errors = require "dbobs.postgres_error"
-local options = require "dbobs.options"
+local params = require "dbobs.postgres_params"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 
 local M = {}
 
-local CONNECT_TIMEOUT = 10
 -- Rows of a chunk when the caller does not say.
 local CHUNK_ROWS = 256
 
@@ -21,122 +22,17 @@ M.null = core.null
 
 M.quote_identifier = errors.quote_identifier
 
+--- The connection parameters that libpq knows.
+---@return string[]
+M.parameters = params.known
+
+M.effective = params.effective
+
 --- Bytes as an argument for a bytea.
 ---@param bytes string
 ---@return string
 function M.bytea(bytes)
   return "\\x" .. bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
-end
-
--- Our own parameters beside libpq's. connect_timeout is libpq's name, but takes a duration as well.
-local OWN = { connect_timeout = true, statement_timeout = true, password_command = true }
-
-local keywords, is_keyword
-
---- The connection parameters that libpq knows.
----@return string[]
-function M.parameters()
-  if not keywords then
-    keywords, is_keyword = core.keywords(), {}
-    for _, name in ipairs(keywords) do is_keyword[name] = true end
-  end
-  return keywords
-end
-
-local function known_names()
-  local names = { unpack(M.parameters()) }
-  for name in pairs(OWN) do
-    if not is_keyword[name] then names[#names + 1] = name end
-  end
-  return names
-end
-
--- A connection string may hold a password anywhere once its marks are misplaced: only checked parts of it are repeated.
-local function parse(text)
-  local given, cause = core.parse(text)
-  if not given then
-    if text:find('"', 1, true) then cause = cause:match '^[^"]*' end
-    local function known(name) return is_keyword[name] == true end
-    local function nearest(name) return options.nearest(name, keywords) end
-    M.parameters()
-    return nil, "the connection string is malformed: " .. errors.of_parse(cause, known, nearest)
-  end
-  if given.host and given.host:find "@" then
-    return nil, "the connection string's host has an '@': inside a password write it as %40"
-  end
-  if given.port and given.port:find "[^%d,]" then
-    return nil, "the connection string's port is no number: inside a password write ':' as %3A, '/' as %2F, '@' as %40"
-  end
-  return given
-end
-
-local function check_types(given)
-  M.parameters()
-  for name, value in pairs(given) do
-    if not is_keyword[name] and not OWN[name] then
-      return ("unknown parameter '%s'%s"):format(tostring(name), options.hint(tostring(name), known_names()))
-    end
-    local kind = type(value)
-    if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
-      return ("parameter '%s' must be a text or a number, got %s"):format(name, kind)
-    end
-  end
-end
-
-local function seconds(given, name, fallback)
-  local value = given[name]
-  if value == nil or value == "" then return fallback end
-  local number = tonumber(value)
-  if number and number >= 0 then return number end
-  local ok, duration = pcall(sys.duration, value)
-  if ok then return duration end
-  return nil, ("parameter '%s' must be a duration like \"10s\", got '%s'"):format(name, tostring(value))
-end
-
--- Splits into libpq's parameters as texts and our own. Returns nil and the problem for what is wrong.
-local function settle(given)
-  if type(given) == "string" then
-    local parsed, problem = parse(given)
-    if not parsed then return nil, problem end
-    given = parsed
-  end
-  if type(given) ~= "table" then return nil, ("a table of parameters or a connection string expected, got %s"):format(type(given)) end
-  local problem = check_types(given)
-  if problem then return nil, problem end
-  local settings = { libpq = {}, password_command = given.password_command }
-  for name, value in pairs(given) do
-    if not OWN[name] then
-      if type(value) == "boolean" then value = value and "1" or "0" end
-      settings.libpq[name] = tostring(value)
-    end
-  end
-  settings.connect_timeout, problem = seconds(given, "connect_timeout")
-  if problem then return nil, problem end
-  settings.statement_timeout, problem = seconds(given, "statement_timeout", 0)
-  if problem then return nil, problem end
-  return settings
-end
-
---- What parameters mean after defaults, environment and service file. Nothing is connected to.
----@param given table|string parameters or a connection string
----@return table|nil effective host, port, dbname, user and every other parameter that has a value, but for secrets
----@return string|nil cause
-function M.effective(given)
-  local settings, problem = settle(given)
-  if not settings then return nil, "postgres.effective: " .. problem end
-  local effective, cause = core.effective(settings.libpq)
-  if not effective then return nil, "postgres.effective: " .. cause end
-  effective.port = effective.port or "5432"
-  return effective
-end
-
--- libpq leaves connect_timeout to its blocking calls, so where it comes from is ours to know.
-local function default_timeout(libpq)
-  if libpq.service or os.getenv "PGSERVICE" then
-    local effective = core.effective(libpq)
-    return effective and tonumber(effective.connect_timeout) or CONNECT_TIMEOUT
-  end
-  return tonumber(os.getenv "PGCONNECT_TIMEOUT") or CONNECT_TIMEOUT
 end
 
 ---@class dbobs.connection
@@ -164,20 +60,21 @@ local function await(object, step)
   end
 end
 
---- Connects.
----@param given table|string libpq's parameters under their own names, or a connection string or URI; and connect_timeout
----   (for each host, "10s" by default), statement_timeout (for each statement, none by default) and password_command (its
----   output is the password; it is run at each connect)
+--- Connects. Beside libpq's parameters there are connect_timeout (a duration for each host, "10s" by default),
+--- statement_timeout (a duration for each statement, none by default) and password_command (a shell command whose
+--- output is the password; it is run at each connect).
+---@param given table|string parameters, or a connection string or URI
 ---@return dbobs.connection|nil connection
 ---@return string|nil cause
 ---@return table|nil info
 function M.connect(given)
-  local settings, problem = settle(given)
+  local settings, problem = params.settle(given)
   if not settings then error("postgres.connect: " .. problem, 2) end
   local libpq = settings.libpq
   libpq.fallback_application_name = libpq.fallback_application_name or "dbobs"
   if not libpq.client_encoding and not os.getenv "PGCLIENTENCODING" then libpq.client_encoding = "UTF8" end
-  local object = core.connect(libpq, settings.connect_timeout or default_timeout(libpq), settings.password_command)
+  local timeout = settings.connect_timeout or params.default_timeout(libpq)
+  local object = core.connect(libpq, timeout, settings.password_command)
   local ok, cause, _, timed_out = await(object, object.connected)
   if not ok then return nil, errors.of_connect(cause, timed_out) end
   local db = object:info()
@@ -191,7 +88,7 @@ end
 local function enter(db, what)
   local holder, me = db.holder, task.current()
   if holder and holder ~= me and task.status(holder) == "running" then
-    error(("postgres.%s: another task is using this connection: give each task its own, or use dbobs.pool"):format(what), 3)
+    error(("postgres.%s: another task is using this connection: give each task its own"):format(what), 3)
   end
   if db.open_stream then db.open_stream:close() end
   if db.holder and db.core:in_flight() then db:close() end -- its task ended in the middle
@@ -230,8 +127,8 @@ local function refused(db, what, cause, state)
   return nil, errors.of_statement(what, { message = cause }, db.user)
 end
 
-local COPY = "COPY from STDIN or to STDOUT is not possible here; the connection was closed. Use INSERT ... SELECT, or COPY with "
-  .. "a file on the server"
+local COPY = "COPY from STDIN or to STDOUT is not possible here; the connection was closed. "
+  .. "Use INSERT ... SELECT, or COPY with a file on the server"
 
 local function of_timeout(db, failure)
   if failure.sqlstate == "57014" and db.core:timed_out() then
@@ -294,7 +191,7 @@ end
 
 --- Runs a statement. Without arguments the text may hold several; the last one's result is returned.
 ---@param sql string with $1, $2, ... for the arguments
----@return table|nil result array of rows by column name; with columns (names in order), command ("SELECT"), affected (number)
+---@return table|nil result array of rows by column name; with columns (names in order), command ("SELECT") and affected
 ---@return string|nil cause
 ---@return table|nil info
 function connection:query(sql, ...)
@@ -375,10 +272,10 @@ local function take_all(db, each)
 end
 
 --- Sends several statements at once and takes their results. Unless they begin one themselves they are one transaction:
---- when one fails, those behind it do not run.
----@param statements table[] each {sql, argument, ...} or {execute = name, argument, ...}; with n = count when nils end it
----@param given {each: fun(index: integer, chunk: userdata)|nil, rows: integer|nil}|nil each: takes the rows in chunks as they
----  come, in bounded memory; a chunk is valid during the call
+--- when one fails, those behind it do not run. With `each` the rows are handed over in chunks as they come, in bounded
+--- memory; a chunk is valid during the call.
+---@param statements table[] each {sql, argument, ...} or {execute = name, argument, ...}; n = count when nils end it
+---@param given {each: fun(index: integer, chunk: userdata)|nil, rows: integer|nil}|nil
 ---@return table[]|nil results
 ---@return string|nil cause which statement failed, and why
 ---@return table|nil info with `statement`, its index
@@ -461,9 +358,9 @@ function stream:__call()
   end
 end
 
---- Runs a statement whose rows come in chunks, in bounded memory: for chunk in db:stream(sql, {args}) do ... chunk:rows() end.
---- A chunk is valid until the next one is asked for. Raises what goes wrong. Leaving the loop early is all right: the next
---- statement on the connection, or close, ends the stream.
+--- Runs a statement whose rows come in chunks, in bounded memory: for chunk in db:stream(sql, {args}) do ...
+--- chunk:rows() end. A chunk is valid until the next one is asked for. Raises what goes wrong. Leaving the loop early
+--- is all right: the next statement on the connection, or close, ends the stream.
 ---@param sql string
 ---@param arguments table|nil with n = count when nils end it
 ---@param given {rows: integer|nil}|nil rows of a chunk
@@ -472,7 +369,8 @@ function connection:stream(sql, arguments, given)
   arguments = arguments or {}
   enter(self, "stream")
   self.core:stream(given and given.rows or CHUNK_ROWS)
-  local ok, cause, state = send(self, "stream", self.core.query, sql, unpack(arguments, 1, arguments.n or table.maxn(arguments)))
+  local count = arguments.n or table.maxn(arguments)
+  local ok, cause, state = send(self, "stream", self.core.query, sql, unpack(arguments, 1, count))
   if not ok then
     self.core:stream(0)
     local _, text = refused(self, "stream", cause, state)
@@ -533,7 +431,7 @@ function connection:notification(timeout)
 end
 
 --- Calls fn(notice) for each notice or warning of the server, after the statement that brought it.
----@param fn fun(notice: {severity: string, sqlstate: string, message: string, detail: string|nil, hint: string|nil})|nil
+---@param fn fun(notice: {severity: string, sqlstate: string, message: string, detail: string, hint: string})|nil
 function connection:on_notice(fn)
   self.notice_function = fn
   self.core:keep_notices(fn ~= nil)

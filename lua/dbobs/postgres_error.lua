@@ -25,40 +25,46 @@ local CONNECT_TEXTS = {
   { "looking the host name up", "check the host name and this machine's name servers" },
   { "could not translate host name", "check the option host, and that this machine's name servers answer" },
   { "password_command", "run the command by hand as the user that dbobs runs as" },
-  { "Connection refused", "nothing listens there: check host and port, that the server runs, and its listen_addresses" },
+  { "Connection refused", "nothing listens there: check host, port, that the server runs, and its listen_addresses" },
   { "No such file or directory", "no server has its socket there: check host (the socket's directory) and port" },
   { "no answer within", "check host, port and firewalls; a busy server may need a longer connect_timeout" },
   { "it accepts the connection", "the server hangs, or something else listens there; option connect_timeout" },
   { "server does not support SSL", "set ssl = on in the server, or lower the option sslmode" },
-  { "certificate verify failed", "the option sslrootcert must name the authority that signed the server's certificate" },
+  { "certificate verify failed", "the option sslrootcert must name who signed the server's certificate" },
   { "does not match host name", "the certificate is another host's: check the option host" },
-  { "server closed the connection unexpectedly", "the server ended or is restarting, or what listens there is no PostgreSQL" },
+  { "server closed the connection unexpectedly", "the server is restarting, or what listens there is no PostgreSQL" },
 }
 
 local PRELOAD = "put pg_stat_statements into shared_preload_libraries in postgresql.conf, restart the server, then "
   .. "CREATE EXTENSION pg_stat_statements in this database"
 
 -- Functions that pg_monitor does not cover.
-local FILE_FUNCTIONS = { pg_read_file = true, pg_read_binary_file = true, pg_stat_file = true, pg_ls_dir = true, pg_current_logfile = true }
+local FILE_FUNCTIONS = {
+  pg_read_file = true, pg_read_binary_file = true, pg_stat_file = true, pg_ls_dir = true, pg_current_logfile = true,
+}
+
+local PRIVILEGES = {
+  table = "SELECT ON TABLE", view = "SELECT ON TABLE", schema = "USAGE ON SCHEMA", sequence = "USAGE ON SEQUENCE",
+  ["function"] = "EXECUTE ON FUNCTION", database = "CONNECT ON DATABASE",
+}
 
 -- The GRANT that a refused statement lacks, as far as its message tells.
 local function missing_grant(message, user)
-  local role = M.quote_identifier(user or "the role")
+  local role = M.quote_identifier(user)
   local kind, name = message:match "permission denied for (%w+) ([%w_\"]+)"
   name = name and name:gsub('"', "")
-  if not name then return ("as a role that may: GRANT pg_monitor TO %s, when it is about the server's statistics"):format(role) end
+  if not name then return ("if it is about the server's statistics, as superuser: GRANT pg_monitor TO %s"):format(role) end
   if FILE_FUNCTIONS[name] then return ("as superuser: GRANT EXECUTE ON FUNCTION %s TO %s"):format(name, role) end
   if name:find "^pg_" then return ("as superuser: GRANT pg_monitor TO %s"):format(role) end
-  local privileges = { table = "SELECT ON TABLE", view = "SELECT ON TABLE", schema = "USAGE ON SCHEMA", sequence = "USAGE ON SEQUENCE",
-    ["function"] = "EXECUTE ON FUNCTION", database = "CONNECT ON DATABASE" }
-  return ("as its owner: GRANT %s %s TO %s"):format(privileges[kind] or "the privilege on", name, role)
+  return ("as its owner: GRANT %s %s TO %s"):format(PRIVILEGES[kind] or "the privilege on", name, role)
 end
 
 local function statement_advice(failure, user)
   local state, message = failure.sqlstate, failure.message or ""
   if state == "42501" then return missing_grant(message, user) end
-  if message:find("pg_stat_statements", 1, true) and (state == "42P01" or state == "55000" or state == "42883") then return PRELOAD end
-  if state == "57P01" or state == "57P02" then return "the server is shutting down or an administrator ended the connection" end
+  local missing = state == "42P01" or state == "55000" or state == "42883"
+  if missing and message:find("pg_stat_statements", 1, true) then return PRELOAD end
+  if state == "57P01" or state == "57P02" then return "the server is shutting down, or an administrator ended it" end
   if state == "55P03" then return "another session holds the lock; nothing was waited for longer than lock_timeout" end
 end
 
@@ -87,8 +93,10 @@ function M.of_connect(cause, timed_out)
   end)
   text = text:gsub("%s+", " "):gsub("%s+$", "")
   local advice = connect_advice(cause, state)
-  local info = { message = text, sqlstate = state, retryable = is_passing(state), timeout = timed_out or nil, lost = true }
-  return ("postgres.connect: %s%s%s"):format(text, state and (" (%s)"):format(state) or "", advice and "; " .. advice or ""), info
+  local info = { message = text, sqlstate = state, retryable = is_passing(state), timeout = timed_out, lost = true }
+  if state then text = ("%s (%s)"):format(text, state) end
+  if advice then text = text .. "; " .. advice end
+  return "postgres.connect: " .. text, info
 end
 
 --- The error of a statement.

@@ -1,0 +1,128 @@
+--- Parameters of PostgreSQL connections: which there are, what is wrong with given ones, what they mean.
+local core = require "dbobs.core.pg"
+local errors = require "dbobs.postgres_error"
+local options = require "dbobs.options"
+local sys = require "dbobs.core.sys"
+
+local M = {}
+
+local CONNECT_TIMEOUT = 10
+
+-- Our own parameters beside libpq's. connect_timeout is libpq's name, but takes a duration as well.
+local OWN = { connect_timeout = true, statement_timeout = true, password_command = true }
+
+local keywords, is_keyword
+
+--- The connection parameters that libpq knows.
+---@return string[]
+function M.known()
+  if not keywords then
+    keywords, is_keyword = core.keywords(), {}
+    for _, name in ipairs(keywords) do is_keyword[name] = true end
+  end
+  return keywords
+end
+
+local function known_names()
+  local names = { unpack(M.known()) }
+  for name in pairs(OWN) do
+    if not is_keyword[name] then names[#names + 1] = name end
+  end
+  return names
+end
+
+-- A connection string may hold a password anywhere once its marks are misplaced: only checked parts of it are repeated.
+local function parse(text)
+  local given, cause = core.parse(text)
+  if not given then
+    if text:find('"', 1, true) then cause = cause:match '^[^"]*' end
+    local function known(name) return is_keyword[name] == true end
+    local function nearest(name) return options.nearest(name, keywords) end
+    M.known()
+    return nil, "the connection string is malformed: " .. errors.of_parse(cause, known, nearest)
+  end
+  if given.host and given.host:find "@" then
+    return nil, "the connection string's host has an '@': inside a password write it as %40"
+  end
+  if given.port and given.port:find "[^%d,]" then
+    return nil, "the connection string's port is no number: inside a password write ':' as %3A, '/' as %2F, '@' as %40"
+  end
+  return given
+end
+
+local function check_types(given)
+  M.known()
+  for name, value in pairs(given) do
+    if not is_keyword[name] and not OWN[name] then
+      return ("unknown parameter '%s'%s"):format(tostring(name), options.hint(tostring(name), known_names()))
+    end
+    local kind = type(value)
+    if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+      return ("parameter '%s' must be a text or a number, got %s"):format(name, kind)
+    end
+  end
+end
+
+local function seconds(given, name, fallback)
+  local value = given[name]
+  if value == nil or value == "" then return fallback end
+  local number = tonumber(value)
+  if number and number >= 0 then return number end
+  local ok, duration = pcall(sys.duration, value)
+  if ok then return duration end
+  return nil, ("parameter '%s' must be a duration like \"10s\", got '%s'"):format(name, tostring(value))
+end
+
+--- Splits parameters into libpq's, as texts, and our own.
+---@param given table|string
+---@return table|nil settings {libpq, connect_timeout|nil, statement_timeout, password_command|nil}; times in seconds
+---@return string|nil problem
+function M.settle(given)
+  if type(given) == "string" then
+    local parsed, problem = parse(given)
+    if not parsed then return nil, problem end
+    given = parsed
+  end
+  if type(given) ~= "table" then
+    return nil, ("a table of parameters or a connection string expected, got %s"):format(type(given))
+  end
+  local problem = check_types(given)
+  if problem then return nil, problem end
+  local settings = { libpq = {}, password_command = given.password_command }
+  for name, value in pairs(given) do
+    if not OWN[name] then
+      if type(value) == "boolean" then value = value and "1" or "0" end
+      settings.libpq[name] = tostring(value)
+    end
+  end
+  settings.connect_timeout, problem = seconds(given, "connect_timeout")
+  if problem then return nil, problem end
+  settings.statement_timeout, problem = seconds(given, "statement_timeout", 0)
+  if problem then return nil, problem end
+  return settings
+end
+
+--- What parameters mean after defaults, environment and service file. Nothing is connected to.
+---@param given table|string parameters or a connection string
+---@return table|nil effective host, port, dbname, user and every other parameter that has a value, but for secrets
+---@return string|nil cause
+function M.effective(given)
+  local settings, problem = M.settle(given)
+  if not settings then return nil, "postgres.effective: " .. problem end
+  local effective, cause = core.effective(settings.libpq)
+  if not effective then return nil, "postgres.effective: " .. cause end
+  effective.port = effective.port or "5432"
+  return effective
+end
+
+--- The connect timeout of environment or service file, in seconds, for parameters without one. libpq leaves it to its
+--- blocking calls, so it is ours to know.
+function M.default_timeout(libpq)
+  if libpq.service or os.getenv "PGSERVICE" then
+    local effective = core.effective(libpq)
+    return effective and tonumber(effective.connect_timeout) or CONNECT_TIMEOUT
+  end
+  return tonumber(os.getenv "PGCONNECT_TIMEOUT") or CONNECT_TIMEOUT
+end
+
+return M
