@@ -120,8 +120,8 @@ static bool says(yyjson_val *root, const char *data_type) {
 
 static void put_json(struct buf *out, const struct decode_record *record, yyjson_val *root) {
     yyjson_val *payload = yyjson_obj_get(root, "payload");
-    if (says(root, "query")) put_query(out, payload);
-    else if (says(root, "log")) put_event(out, root, payload);
+    if (yyjson_is_obj(payload) && says(root, "query")) put_query(out, payload);
+    else if (yyjson_is_obj(payload) && says(root, "log")) put_event(out, root, payload);
     else plain_put(out, record->value, record->value_len, MAX_TEXT);
 }
 

@@ -39,6 +39,11 @@ void otlp_read_double(struct buf *out, double value) {
     }
 }
 
+// Empty bytes have no address.
+static void put_string(struct buf *out, ProtobufCBinaryData text) {
+    json_put_string(out, text.len ? (const char *)text.data : "", text.len);
+}
+
 static void put_base64(struct buf *out, ProtobufCBinaryData data) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     buf_putc(out, '"');
@@ -60,7 +65,8 @@ static void put_pairs(struct buf *out, Otlp__KeyValue *const *pairs, size_t coun
     for (size_t i = 0; i < count; i++) {
         if (i) buf_putc(out, ',');
         buf_putc(out, '{');
-        json_put_string_field(out, "key", (const char *)pairs[i]->key.data, pairs[i]->key.len);
+        json_put_name(out, "key");
+        put_string(out, pairs[i]->key);
         json_put_name(out, "value");
         put_value(out, pairs[i]->value, depth);
         buf_putc(out, '}');
@@ -92,7 +98,8 @@ static void put_value(struct buf *out, const Otlp__AnyValue *value, int depth) {
     buf_putc(out, '{');
     switch (value ? value->value_case : OTLP__ANY_VALUE__VALUE__NOT_SET) {
     case OTLP__ANY_VALUE__VALUE_STRING_VALUE:
-        json_put_string_field(out, "stringValue", (const char *)value->string_value.data, value->string_value.len);
+        json_put_name(out, "stringValue");
+        put_string(out, value->string_value);
         break;
     case OTLP__ANY_VALUE__VALUE_BOOL_VALUE:
         buf_puts(out, value->bool_value ? "\"boolValue\":true" : "\"boolValue\":false");
@@ -132,8 +139,7 @@ void otlp_read_attributes_text(struct buf *out, Otlp__KeyValue *const *attribute
         if (i) buf_puts(out, ", ");
         plain_put(out, (const char *)attributes[i]->key.data, attributes[i]->key.len, MAX_NAME);
         buf_putc(out, '=');
-        if (value && value->value_case == OTLP__ANY_VALUE__VALUE_STRING_VALUE)
-            json_put_string(out, (const char *)value->string_value.data, value->string_value.len);
+        if (value && value->value_case == OTLP__ANY_VALUE__VALUE_STRING_VALUE) put_string(out, value->string_value);
         else if (value && value->value_case == OTLP__ANY_VALUE__VALUE_INT_VALUE) buf_put_int(out, value->int_value);
         else put_value(out, value, 0);
     }
