@@ -1,6 +1,12 @@
 --- What to say when PostgreSQL says no: one line with the cause, its SQLSTATE and what to do. Never a password.
 local M = {}
 
+-- libpq's words on one line, without its guesses where we have advice of our own.
+local function on_one_line(text)
+  text = text:gsub("\n\tIs the server running[^\n]*", ""):gsub("\n\tThis probably means[^\n]*\n[^\n]*", "")
+  return (text:gsub("%s+", " "):gsub("%s+$", ""))
+end
+
 --- A name as SQL takes it.
 ---@param name string
 ---@return string
@@ -53,7 +59,7 @@ local function missing_grant(message, user)
   local role = M.quote_identifier(user)
   local kind, name = message:match "permission denied for (%w+) ([%w_\"]+)"
   name = name and name:gsub('"', "")
-  if not name then return ("if it is about the server's statistics, as superuser: GRANT pg_monitor TO %s"):format(role) end
+  if not name then return ("for the server's statistics, as superuser: GRANT pg_monitor TO %s"):format(role) end
   if FILE_FUNCTIONS[name] then return ("as superuser: GRANT EXECUTE ON FUNCTION %s TO %s"):format(name, role) end
   if name:find "^pg_" then return ("as superuser: GRANT pg_monitor TO %s"):format(role) end
   return ("as its owner: GRANT %s %s TO %s"):format(PRIVILEGES[kind] or "the privilege on", name, role)
@@ -86,12 +92,12 @@ end
 ---@return string text, table info {message, sqlstate, retryable, timeout}
 function M.of_connect(cause, timed_out)
   local state
-  local text = cause:gsub("\nLOCATION:[^\n]*", ""):gsub("\n\tIs the server running[^\n]*", "")
+  local text = cause:gsub("\nLOCATION:[^\n]*", "")
   text = text:gsub(":  (%d[%dA-Z][%dA-Z][%dA-Z][%dA-Z]): ", function(code)
     state = code
     return ":  "
   end)
-  text = text:gsub("%s+", " "):gsub("%s+$", "")
+  text = on_one_line(text)
   local advice = connect_advice(cause, state)
   local info = { message = text, sqlstate = state, retryable = is_passing(state), timeout = timed_out, lost = true }
   if state then text = ("%s (%s)"):format(text, state) end
@@ -105,7 +111,7 @@ end
 ---@param user string the role, for grants
 ---@return string text, table info the fields, and retryable, timeout
 function M.of_statement(what, failure, user)
-  local text = ("postgres.%s: %s"):format(what, (failure.message or "unknown error"):gsub("%s+", " "):gsub("%s+$", ""))
+  local text = ("postgres.%s: %s"):format(what, on_one_line(failure.message or "unknown error"))
   if failure.sqlstate then text = ("%s (%s)"):format(text, failure.sqlstate) end
   local advice = statement_advice(failure, user) or failure.hint
   if advice then text = text .. "; " .. advice end
