@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #include "buf.h"
+#include "clock.h"
 
 #define MAX_NOTICES 64
-// A broker that closes idle connections looks like one that is away until it was asked once more.
-#define SUSPECT_MS 2000
-#define PROBE_MS 30000
-#define PROBE_PAUSE_MS 1000
+// A broker that closes idle connections looks like one that is away until it was asked a few times more.
+#define SUSPECT_NS 2000000000LL
+#define PROBE_PAUSE_MS 500
 
 // ---- configuration ---------------------------------------------------------
 
@@ -91,8 +91,6 @@ struct kafka_notice *kafka_report_take(struct kafka_report *report) {
 
 // ---- brokers away ----------------------------------------------------------
 
-static void start_probe(struct kafka *kafka, int timeout_ms);
-
 static void set_down(struct kafka *kafka, bool down) {
     if (down) snprintf(kafka->report->cause, sizeof kafka->report->cause, "%s", kafka->last_error);
     if (down == kafka->down) return;
@@ -108,30 +106,38 @@ void kafka_is_up(struct kafka *kafka) {
     uv_timer_stop(&kafka->retry);
 }
 
+static void on_probed(struct kafka_request *request);
+
+// librdkafka tells when the last broker is gone, but not when one is back: it is asked, again and again.
 static void on_retry(uv_timer_t *timer) {
     struct kafka *kafka = timer->data;
-    if (kafka->suspect) start_probe(kafka, PROBE_MS);
+    if (kafka->suspect) kafka_request_unref(kafka_probe(kafka, on_probed, kafka));
 }
 
-// librdkafka tells when the last broker is gone, but not when one is back: it is asked, which it answers when one is.
 static void on_probed(struct kafka_request *request) {
     struct kafka *kafka = request->context;
-    switch (request->code) {
-    case RD_KAFKA_RESP_ERR__TIMED_OUT:
-    case RD_KAFKA_RESP_ERR__TRANSPORT:
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-    case RD_KAFKA_RESP_ERR__WAIT_COORD:
-        if (!kafka->suspect) break;
-        set_down(kafka, true);
-        uv_timer_start(&kafka->retry, on_retry, PROBE_PAUSE_MS, 0);
-        break;
-    default:  // whatever else it says, a broker said it
-        kafka_is_up(kafka);
+    if (!kafka->suspect) return;
+    if (request->code != RD_KAFKA_RESP_ERR__TIMED_OUT && request->code != RD_KAFKA_RESP_ERR__TRANSPORT) {
+        kafka_is_up(kafka);  // whatever else it says, a broker said it
+        return;
     }
+    if (clock_monotonic_ns() - kafka->suspect_since_ns > SUSPECT_NS) set_down(kafka, true);
+    uv_timer_start(&kafka->retry, on_retry, PROBE_PAUSE_MS, 0);
 }
 
-static void start_probe(struct kafka *kafka, int timeout_ms) {
-    kafka_request_unref(kafka_probe(kafka, timeout_ms, on_probed, kafka));
+static void begin_suspicion(struct kafka *kafka) {
+    if (kafka->suspect) return;
+    kafka->suspect = true;
+    kafka->suspect_since_ns = clock_monotonic_ns();
+    uv_timer_start(&kafka->retry, on_retry, PROBE_PAUSE_MS, 0);
+}
+
+bool kafka_is_mock(rd_kafka_t *rk, int timeout_ms) {
+    static const char prefix[] = "mockCluster";
+    char *id = rd_kafka_clusterid(rk, timeout_ms);
+    bool mock = id && strncmp(id, prefix, sizeof prefix - 1) == 0;
+    if (id) rd_kafka_mem_free(rk, id);
+    return mock;
 }
 
 static void remember_error(struct kafka *kafka, const char *text) {
@@ -159,9 +165,7 @@ static bool take_error(struct kafka *kafka, rd_kafka_event_t *event) {
         kafka_report_add(kafka->report, 7, "%s", text);
         return true;
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-        if (kafka->suspect) return true;
-        kafka->suspect = true;
-        start_probe(kafka, SUSPECT_MS);
+        begin_suspicion(kafka);
         return true;
     default:
         return false;

@@ -77,6 +77,7 @@ struct kafka {
     unsigned refs;     // the owner and the requests in workers
     unsigned handles;  // of libuv's that are open
     bool suspect, down;
+    int64_t suspect_since_ns;
     char last_error[256];
     uv_poll_t poll;
     uv_timer_t retry;
@@ -95,6 +96,8 @@ rd_kafka_event_t *kafka_next(struct kafka *kafka);
 void kafka_again(struct kafka *kafka);
 // A broker answered: the time without any is over.
 void kafka_is_up(struct kafka *kafka);
+// Whether the brokers are librdkafka's mock; false when it is not known within the time. Any thread. Blocks that long.
+bool kafka_is_mock(rd_kafka_t *rk, int timeout_ms);
 
 // ---- kafka_admin.c: requests to the cluster -------------------------------------------------------------------------
 
@@ -120,7 +123,8 @@ struct kafka_request {
     int timeout_ms;
     bool working;           // in a worker
     atomic_bool cancelled;  // read by the worker
-    bool fallback;          // create: the broker has no CreateTopics, a metadata request made it
+    bool fallback;          // a mock broker: it has no CreateTopics, a metadata request made the topic
+    rd_kafka_NewTopic_t *creation;
     uv_work_t work;
     void (*answered)(struct kafka_request *request);  // NULL: who asked looks at `finished`
     void *context;
@@ -134,8 +138,7 @@ struct kafka_request *kafka_create(struct kafka *kafka, const char *topic, int p
                                    const char *const *config, int timeout_ms, char *error, size_t size);
 struct kafka_request *kafka_describe(struct kafka *kafka, const char *topic, int timeout_ms,
                                      void (*answered)(struct kafka_request *), void *context);
-struct kafka_request *kafka_probe(struct kafka *kafka, int timeout_ms, void (*answered)(struct kafka_request *),
-                                  void *context);
+struct kafka_request *kafka_probe(struct kafka *kafka, void (*answered)(struct kafka_request *), void *context);
 void kafka_request_unref(struct kafka_request *request);
 // For kafka.c: an admin answer arrived; it owns the event now. And: the instance goes, nobody will answer.
 void kafka_request_event(rd_kafka_event_t *event);
@@ -167,6 +170,7 @@ struct kafka_topic {
     char *name;
     int limit;  // max.message.bytes as far as it is known
     bool known, asking;
+    bool held;              // records wait for somebody who creates it
     bool missing;           // it was not there when asked: ask again after the first delivery
     int64_t hold_until_ns;  // records wait for the limit that long, monotonic
     int64_t ask_after_ns;
@@ -230,6 +234,8 @@ void kafka_producer_unref(struct kafka_producer *producer);
 // The sink for a topic, the same for the same arguments; it lives as long as the producer.
 struct kafka_sink *kafka_producer_sink(struct kafka_producer *producer, const char *name, bool drop_oldest,
                                        size_t max_bytes);
+// Records for a topic wait as long as it is held.
+void kafka_producer_hold(struct kafka_producer *producer, const char *name, bool held);
 // Records that were taken and not reported yet.
 uint64_t kafka_producer_pending(const struct kafka_producer *producer);
 // An instance for requests; NULL while there is none (a lane that died waits for its successor).

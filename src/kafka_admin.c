@@ -39,6 +39,9 @@ const char *kafka_explain(rd_kafka_resp_err_t code, const char *topic, const cha
     case RD_KAFKA_RESP_ERR__DESTROY:
         snprintf(text, size, "closed");
         break;
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+        snprintf(text, size, "the embedded broker cannot do that");
+        break;
     default:
         snprintf(text, size, "%s", rd_kafka_err2str(code));
     }
@@ -74,6 +77,7 @@ static void free_config(struct kafka_request *request) {
 void kafka_request_unref(struct kafka_request *request) {
     if (--request->refs) return;
     if (request->listed) rd_kafka_metadata_destroy(request->listed);
+    if (request->creation) rd_kafka_NewTopic_destroy(request->creation);
     free_config(request);
     free(request->topic);
     free(request);
@@ -123,13 +127,12 @@ void kafka_request_abandon(struct kafka_request *request) {
 // ---- in a worker -----------------------------------------------------------
 
 // A producer's metadata request for one topic makes the broker create it, where that is allowed.
-static rd_kafka_resp_err_t metadata(struct kafka_request *request, int timeout_ms) {
+static rd_kafka_resp_err_t create_by_asking(struct kafka_request *request) {
     rd_kafka_t *rk = request->kafka->rk;
-    if (request->kind == KAFKA_LIST) return rd_kafka_metadata(rk, 1, NULL, &request->listed, timeout_ms);
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, request->topic, NULL);
     if (!rkt) return rd_kafka_last_error();
     const struct rd_kafka_metadata *found;
-    rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, rkt, &found, timeout_ms);
+    rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, rkt, &found, STEP_MS);
     if (!code) {
         if (found->topic_cnt) code = found->topics[0].err;
         rd_kafka_metadata_destroy(found);
@@ -138,11 +141,37 @@ static rd_kafka_resp_err_t metadata(struct kafka_request *request, int timeout_m
     return code;
 }
 
+// Requests that go to the controller never end with a mock broker, which has none: it is found out first.
+static rd_kafka_resp_err_t look_for_mock(struct kafka_request *request) {
+    const struct rd_kafka_metadata *found;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(request->kafka->rk, 0, NULL, &found, STEP_MS);
+    if (code) return code;
+    rd_kafka_metadata_destroy(found);
+    request->fallback = kafka_is_mock(request->kafka->rk, 0);
+    if (!request->fallback) return RD_KAFKA_RESP_ERR_NO_ERROR;
+    return request->kind == KAFKA_CREATE ? create_by_asking(request) : RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE;
+}
+
+static rd_kafka_resp_err_t step(struct kafka_request *request) {
+    const struct rd_kafka_metadata *found;
+    rd_kafka_resp_err_t code;
+    switch (request->kind) {
+    case KAFKA_LIST:
+        return rd_kafka_metadata(request->kafka->rk, 1, NULL, &request->listed, STEP_MS);
+    case KAFKA_PROBE:
+        code = rd_kafka_metadata(request->kafka->rk, 0, NULL, &found, STEP_MS);
+        if (!code) rd_kafka_metadata_destroy(found);
+        return code;
+    default:
+        return look_for_mock(request);
+    }
+}
+
 static void work(uv_work_t *work) {
     struct kafka_request *request = work->data;
     uint64_t until = uv_hrtime() + (uint64_t)request->timeout_ms * 1000000;
     do {
-        request->code = metadata(request, STEP_MS);
+        request->code = step(request);
         if (request->code != RD_KAFKA_RESP_ERR__TRANSPORT && request->code != RD_KAFKA_RESP_ERR__TIMED_OUT &&
             request->code != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
             return;
@@ -150,13 +179,18 @@ static void work(uv_work_t *work) {
     } while (!request->cancelled && uv_hrtime() < until);
 }
 
+static void submit(struct kafka_request *request);
+
 static void on_worked(uv_work_t *work, int status) {
     (void)status;
     struct kafka_request *request = work->data;
     struct kafka *kafka = request->kafka;
     request->working = false;
+    bool goes_on = request->kind == KAFKA_CREATE || request->kind == KAFKA_DESCRIBE;
+    if (request->cancelled) request->code = RD_KAFKA_RESP_ERR__DESTROY;
     if (request->code) fail(request, request->code, NULL);
-    finish(request);
+    if (goes_on && !request->code && !request->fallback) submit(request);
+    else finish(request);
     kafka_unref(kafka);
 }
 
@@ -204,12 +238,6 @@ void kafka_request_event(rd_kafka_event_t *event) {
         return;
     }
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-    if (code == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE && request->kind == KAFKA_CREATE) {
-        request->fallback = true;
-        start_work(request);
-        rd_kafka_event_destroy(event);
-        return;
-    }
     if (code) fail(request, code, rd_kafka_event_error_string(event));
     else if (request->kind == KAFKA_DESCRIBE) take_config(request, event);
     else if (request->kind == KAFKA_CREATE) take_created(request, event);
@@ -219,11 +247,22 @@ void kafka_request_event(rd_kafka_event_t *event) {
 
 // ---- requests --------------------------------------------------------------
 
-static rd_kafka_AdminOptions_t *options_new(struct kafka_request *request, rd_kafka_admin_op_t op) {
-    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(request->kafka->rk, op);
+static void submit(struct kafka_request *request) {
+    struct kafka *kafka = request->kafka;
+    bool creates = request->kind == KAFKA_CREATE;
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(
+        kafka->rk, creates ? RD_KAFKA_ADMIN_OP_CREATETOPICS : RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_AdminOptions_set_request_timeout(options, request->timeout_ms, NULL, 0);
     rd_kafka_AdminOptions_set_opaque(options, request);
-    return options;
+    if (creates) {
+        rd_kafka_AdminOptions_set_operation_timeout(options, request->timeout_ms, NULL, 0);
+        rd_kafka_CreateTopics(kafka->rk, &request->creation, 1, options, kafka->queue);
+    } else {
+        rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, request->topic);
+        rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->queue);
+        rd_kafka_ConfigResource_destroy(resource);
+    }
+    rd_kafka_AdminOptions_destroy(options);
 }
 
 struct kafka_request *kafka_list(struct kafka *kafka, int timeout_ms) {
@@ -234,15 +273,12 @@ struct kafka_request *kafka_list(struct kafka *kafka, int timeout_ms) {
 
 struct kafka_request *kafka_create(struct kafka *kafka, const char *topic, int partitions, int replication,
                                    const char *const *config, int timeout_ms, char *error, size_t size) {
-    rd_kafka_NewTopic_t *new = rd_kafka_NewTopic_new(topic, partitions, replication, error, size);
-    if (!new) return NULL;
+    rd_kafka_NewTopic_t *creation = rd_kafka_NewTopic_new(topic, partitions, replication, error, size);
+    if (!creation) return NULL;
+    for (; *config; config += 2) rd_kafka_NewTopic_set_config(creation, config[0], config[1]);
     struct kafka_request *request = request_new(kafka, KAFKA_CREATE, topic, timeout_ms);
-    for (; *config; config += 2) rd_kafka_NewTopic_set_config(new, config[0], config[1]);
-    rd_kafka_AdminOptions_t *options = options_new(request, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    rd_kafka_AdminOptions_set_operation_timeout(options, timeout_ms, NULL, 0);
-    rd_kafka_CreateTopics(kafka->rk, &new, 1, options, kafka->queue);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_NewTopic_destroy(new);
+    request->creation = creation;
+    start_work(request);
     return request;
 }
 
@@ -251,21 +287,15 @@ struct kafka_request *kafka_describe(struct kafka *kafka, const char *topic, int
     struct kafka_request *request = request_new(kafka, KAFKA_DESCRIBE, topic, timeout_ms);
     request->answered = answered;
     request->context = context;
-    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-    rd_kafka_AdminOptions_t *options = options_new(request, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-    rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->queue);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_ConfigResource_destroy(resource);
+    if (answered) submit(request);
+    else start_work(request);
     return request;
 }
 
-struct kafka_request *kafka_probe(struct kafka *kafka, int timeout_ms, void (*answered)(struct kafka_request *),
-                                  void *context) {
-    struct kafka_request *request = request_new(kafka, KAFKA_PROBE, NULL, timeout_ms);
+struct kafka_request *kafka_probe(struct kafka *kafka, void (*answered)(struct kafka_request *), void *context) {
+    struct kafka_request *request = request_new(kafka, KAFKA_PROBE, NULL, 0);
     request->answered = answered;
     request->context = context;
-    rd_kafka_AdminOptions_t *options = options_new(request, RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
-    rd_kafka_DescribeCluster(kafka->rk, options, kafka->queue);
-    rd_kafka_AdminOptions_destroy(options);
+    start_work(request);
     return request;
 }

@@ -9,7 +9,6 @@
 #include "kafka.h"
 
 #define STEP_MS 250
-#define MOCK_CLUSTER "mockCluster"
 
 static void consumer_unref(struct kafka_consumer *consumer) {
     if (--consumer->refs) return;
@@ -98,18 +97,11 @@ static int add_start(struct kafka_consumer *consumer, const struct kafka_start *
     return -1;
 }
 
-// librdkafka's mock broker answers -1, which means "behind the end", for every time.
-static bool is_mock(rd_kafka_t *rk) {
-    char *id = rd_kafka_clusterid(rk, STEP_MS * 4);
-    bool mock = id && strncmp(id, MOCK_CLUSTER, strlen(MOCK_CLUSTER)) == 0;
-    if (id) rd_kafka_mem_free(rk, id);
-    return mock;
-}
-
+// librdkafka's mock broker answers -1, which means "behind the end", for every time: its messages are looked through.
 static int add_times(struct kafka_consumer *consumer, rd_kafka_topic_partition_list_t *times,
                      rd_kafka_topic_partition_list_t *list) {
     if (times->cnt == 0) return 0;
-    if (is_mock(consumer->kafka->rk)) {
+    if (kafka_is_mock(consumer->kafka->rk, STEP_MS * 4)) {
         consumer->late = rd_kafka_topic_partition_list_copy(times);
         for (int i = 0; i < times->cnt; i++) times->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
     } else {

@@ -10,7 +10,9 @@
 #include "kafka.h"
 
 #define SECOND 1000000000LL
-#define TICK_MS 500
+// At first the limits of topics are awaited, later only what lasts.
+#define TICK_MS 50
+#define SLOW_TICK_MS 1000
 // Kafka's default of max.message.bytes, taken while the topic's own is not known.
 #define DEFAULT_LIMIT 1048588
 // How long the first records wait for the topic's limit.
@@ -219,7 +221,7 @@ static void on_described(struct kafka_request *request) {
     topic->asking = false;
     topic->ask_after_ns = clock_monotonic_ns() + ASK_AGAIN;
     bool unanswered = request->code == RD_KAFKA_RESP_ERR__TIMED_OUT || request->code == RD_KAFKA_RESP_ERR__TRANSPORT;
-    topic->known = !unanswered;
+    if (!unanswered) topic->known = true;
     topic->missing = request->code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     for (size_t i = 0; i < request->config_count; i++)
         if (strcmp(request->config[i].name, "max.message.bytes") == 0 && request->config[i].value)
@@ -228,9 +230,12 @@ static void on_described(struct kafka_request *request) {
     kafka_producer_tick(topic->producer);
 }
 
-static void ask_limit(struct kafka_topic *topic) {
+static void ask_limit(struct kafka_topic *topic, int64_t now) {
     struct kafka *kafka = kafka_producer_instance(topic->producer);
     if (!kafka) return;
+    // The mock broker would never answer, and takes records of any size.
+    if (kafka_is_mock(kafka->rk, 0)) topic->known = true;
+    if (topic->known || topic->asking || now < topic->ask_after_ns) return;
     topic->asking = true;
     kafka_request_unref(kafka_describe(kafka, topic->name, 30000, on_described, topic));
 }
@@ -245,25 +250,27 @@ static void restart(struct kafka_lane *lane) {
 static void on_tick(uv_timer_t *timer) {
     struct kafka_producer *producer = timer->data;
     int64_t now = clock_monotonic_ns();
-    bool wanted = false;
+    bool wanted = false, hurried = false;
     for (struct kafka_lane *lane = producer->lanes; lane; lane = lane->next) {
         if (lane->kafka || lane->stopped) continue;
         if (now >= lane->restart_ns) restart(lane);
         wanted |= lane->kafka == NULL;
     }
     for (struct kafka_topic *topic = producer->topics; topic; topic = topic->next) {
-        if (topic->known) continue;
-        if (!topic->asking && now >= topic->ask_after_ns) ask_limit(topic);
-        wanted = true;
+        if (topic->known || topic->held) continue;
+        ask_limit(topic, now);
+        wanted |= !topic->known;
+        hurried |= !topic->known && now < topic->hold_until_ns;
     }
     kafka_sinks_advance(producer);
     if (!wanted) uv_timer_stop(timer);
+    uv_timer_set_repeat(timer, hurried ? TICK_MS : SLOW_TICK_MS);
 }
 
 void kafka_producer_tick(struct kafka_producer *producer) {
     if (producer->closed || uv_is_active((uv_handle_t *)&producer->timer)) return;
     for (struct kafka_topic *topic = producer->topics; topic; topic = topic->next)
-        if (!topic->known) goto start;
+        if (!topic->known && !topic->held) goto start;
     for (struct kafka_lane *lane = producer->lanes; lane; lane = lane->next)
         if (!lane->kafka && !lane->stopped) goto start;
     return;
@@ -379,6 +386,14 @@ struct kafka_sink *kafka_producer_sink(struct kafka_producer *producer, const ch
     kafka_sink_settle(sink);
     kafka_producer_tick(producer);
     return sink;
+}
+
+void kafka_producer_hold(struct kafka_producer *producer, const char *name, bool held) {
+    struct kafka_topic *topic = topic_of(producer, name);
+    topic->held = held;
+    topic->hold_until_ns = clock_monotonic_ns() + HOLD;
+    if (!held) topic->known = false;
+    kafka_producer_tick(producer);
 }
 
 uint64_t kafka_producer_pending(const struct kafka_producer *producer) {

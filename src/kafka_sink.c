@@ -54,9 +54,9 @@ void kafka_sink_settle(struct kafka_sink *sink) {
     kafka_sink_forget_instance(sink);
 }
 
-// The first records wait for the topic's limit, but not for ever.
+// Records wait for their topic to be created, and the first for its limit, but for that not for ever.
 static bool is_held(const struct kafka_topic *topic) {
-    return !topic->known && clock_monotonic_ns() < topic->hold_until_ns;
+    return topic->held || (!topic->known && clock_monotonic_ns() < topic->hold_until_ns);
 }
 
 // A record may go to librdkafka now.

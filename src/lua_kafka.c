@@ -86,6 +86,13 @@ static int l_sink(lua_State *lua) {
     return 1;
 }
 
+// :hold(topic, boolean): records for it wait as long as it is held
+static int l_hold(lua_State *lua) {
+    struct kafka_producer *producer = check(lua, PRODUCER_CLASS);
+    kafka_producer_hold(producer, luaL_checkstring(lua, 2), lua_toboolean(lua, 3));
+    return 0;
+}
+
 // :pending() -> records that were taken and not reported yet
 static int l_pending(lua_State *lua) {
     lua_pushnumber(lua, (double)kafka_producer_pending(check(lua, PRODUCER_CLASS)));
@@ -149,6 +156,18 @@ static int l_put(lua_State *lua) {
     if (headers && result != SINK_OK) rd_kafka_headers_destroy(headers);
     if (result == SINK_ERROR) return luax_fail(lua, "%s", error);
     lua_pushboolean(lua, result == SINK_OK);
+    return 1;
+}
+
+// :like(drop_oldest, max_bytes) -> sink: the same topic, taken otherwise
+static int l_like(lua_State *lua) {
+    struct kafka_sink *sink = check(lua, SINK_CLASS);
+    struct kafka_producer *producer = sink->topic->producer;
+    if (producer->closed) return luaL_error(lua, "the producer is closed");
+    size_t max_bytes = (size_t)luaL_checknumber(lua, 3);
+    struct kafka_sink *other = kafka_producer_sink(producer, sink->topic->name, lua_toboolean(lua, 2), max_bytes);
+    kafka_producer_ref(producer);
+    push(lua, SINK_CLASS, other);
     return 1;
 }
 
@@ -330,12 +349,13 @@ static void *done_of(void *userdata) {
 // ---- registration ----------------------------------------------------------
 
 static const luaL_Reg producer_methods[] = {
-    {"sink", l_sink},         {"pending", l_pending}, {"report", l_producer_report}, {"list", l_list},
-    {"describe", l_describe}, {"create", l_create},   {"close", l_producer_close},   {NULL, NULL},
+    {"sink", l_sink}, {"hold", l_hold},         {"pending", l_pending}, {"report", l_producer_report},
+    {"list", l_list}, {"describe", l_describe}, {"create", l_create},   {"close", l_producer_close},
+    {NULL, NULL},
 };
 static const luaL_Reg producer_meta[] = {{"__gc", l_producer_close}, {NULL, NULL}};
 
-static const luaL_Reg sink_methods[] = {{"put", l_put}, {"status", l_status}, {NULL, NULL}};
+static const luaL_Reg sink_methods[] = {{"put", l_put}, {"like", l_like}, {"status", l_status}, {NULL, NULL}};
 static const luaL_Reg sink_meta[] = {{"__gc", l_sink_gc}, {NULL, NULL}};
 
 static const luaL_Reg report_methods[] = {{"take", l_take}, {"state", l_state}, {NULL, NULL}};

@@ -40,8 +40,24 @@ M.cancel = core.cancel
 --- "running" | "ended" | "failed"
 M.status = core.status
 
---- How many tasks have not ended, the current one among them.
-M.count = core.count
+local in_background = 0
+
+local function background_ended(ok, ...)
+  in_background = in_background - 1
+  if not ok then error((...), 0) end
+end
+
+--- Starts `fn(...)` as a task that does not keep a script from ending: it is dropped with it.
+---@return userdata task
+function M.background(fn, ...)
+  in_background = in_background + 1
+  return core.spawn(function(...) background_ended(pcall(fn, ...)) end, ...)
+end
+
+--- How many tasks have not ended, the current one among them, those in the background left out.
+function M.count()
+  return core.count() - in_background
+end
 
 --- The current task, nil outside of one.
 M.current = core.current
