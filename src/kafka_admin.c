@@ -129,10 +129,16 @@ void kafka_request_abandon(struct kafka_request *request) {
 // A producer's metadata request for one topic makes the broker create it, where that is allowed.
 static rd_kafka_resp_err_t create_by_asking(struct kafka_request *request) {
     rd_kafka_t *rk = request->kafka->rk;
+    const struct rd_kafka_metadata *found;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 1, NULL, &found, STEP_MS);
+    if (code) return code;
+    bool there = false;
+    for (int i = 0; i < found->topic_cnt; i++) there |= strcmp(found->topics[i].topic, request->topic) == 0;
+    rd_kafka_metadata_destroy(found);
+    if (there) return RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS;
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, request->topic, NULL);
     if (!rkt) return rd_kafka_last_error();
-    const struct rd_kafka_metadata *found;
-    rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, rkt, &found, STEP_MS);
+    code = rd_kafka_metadata(rk, 0, rkt, &found, STEP_MS);
     if (!code) {
         if (found->topic_cnt) code = found->topics[0].err;
         rd_kafka_metadata_destroy(found);

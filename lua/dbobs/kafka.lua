@@ -64,7 +64,8 @@ local function check_name(name, what)
     error(("kafka:%s: a topic's name expected, got %s"):format(what, type(name)), 3)
   end
   if #name == 0 or #name > 249 or name:find "[^%w._-]" or name == "." or name == ".." then
-    error(("kafka:%s: '%s' is no name for a topic: use up to 249 letters, digits, '.', '_' and '-'"):format(what, name), 3)
+    error(("kafka:%s: '%s' is no name for a topic: up to 249 letters, digits, '.', '_' and '-' make one")
+      :format(what, name), 3)
   end
 end
 
@@ -160,8 +161,8 @@ local CREATE_OPTIONS = { partitions = "number", replication = "number", config =
 
 --- Creates a topic.
 ---@param name string
----@param given {partitions: integer|nil, replication: integer|nil, config: table<string, string|number>|nil}|nil what is
----  left out is the broker's default
+---@param given {partitions: integer|nil, replication: integer|nil, config: table<string, string|number>|nil}|nil
+---  what is left out is the broker's default
 ---@return boolean|nil ok, string|nil error, string|nil name of Kafka's error, as "TOPIC_ALREADY_EXISTS"
 function producer:create_topic(name, given)
   check_name(name, "create_topic")
@@ -172,8 +173,8 @@ function producer:create_topic(name, given)
     return embedded.create_topic(name, given.partitions or EMBEDDED_PARTITIONS)
   end
   local config = properties.texts(given.config or {}, "kafka:create_topic")
-  local ok, more, code = answer("kafka.create_topic", object:create(name, given.partitions or -1, given.replication or -1,
-    config, REQUEST_SECONDS))
+  local ok, more, code = answer("kafka.create_topic",
+    object:create(name, given.partitions or -1, given.replication or -1, config, REQUEST_SECONDS))
   if ok and more then
     log.info("the broker cannot create topics on request, so it made one with its own partitions and settings",
       { topic = name })
@@ -223,6 +224,7 @@ end
 
 --- A consumer, see dbobs.kafka_consumer.
 M.consumer = consumer.new
+M.parse_from = consumer.parse_from
 
 --- The embedded broker of this process: librdkafka's mock broker, for trying and testing only. Started at first use.
 ---@return {address: string}

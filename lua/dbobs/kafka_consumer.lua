@@ -140,9 +140,9 @@ end
 
 --- Waits for the next message.
 ---@param timeout string|number|nil duration; nil waits without end
----@return {topic: string, partition: integer, offset: integer, timestamp: number|nil, key: string|nil, value: string|nil,
----  headers: table<string, string>|nil, eof: boolean|nil}|nil message its timestamp in microseconds since 1970; nil alone
----  when none came in time
+---@return {topic: string, partition: integer, offset: integer, timestamp: number|nil, key: string|nil,
+---  value: string|nil, headers: table<string, string>|nil, eof: boolean|nil}|nil message its timestamp in microseconds
+---  since 1970; nil alone when none came in time
 ---@return string|nil error
 function consumer:poll(timeout)
   local until_time = timeout and sys.monotonic() + sys.duration(timeout)

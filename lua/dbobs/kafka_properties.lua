@@ -80,7 +80,8 @@ function M.complete(given, defaults, what)
   for name, value in pairs(defaults) do texts[name] = value end
   for name, value in pairs(M.texts(given, what)) do texts[ALIASES[name] or name] = value end
   check_build(texts, what)
-  if (texts["security.protocol"] or ""):lower():find "ssl" and not texts["ssl.ca.location"] and not texts["ssl.ca.pem"] then
+  local encrypted = (texts["security.protocol"] or ""):lower():find "ssl"
+  if encrypted and not texts["ssl.ca.location"] and not texts["ssl.ca.pem"] then
     texts["ssl.ca.location"] = "probe" -- wherever this system keeps its certificates
   end
   if texts["bootstrap.servers"] == "embedded" then texts["bootstrap.servers"] = embedded.address() end
@@ -105,7 +106,9 @@ function M.raise(what, cause, unknown)
     misuse(("%s: unknown librdkafka property '%s'%s"):format(what, cause,
       nearest and ("; did you mean '%s'?"):format(nearest) or ""))
   end
-  if cause:find "enable.idempotence" then cause = cause .. ' (dbobs turns it on; say ["enable.idempotence"] = false)' end
+  if cause:find("enable.idempotence", 1, true) then
+    cause = cause .. ' (dbobs turns it on; say ["enable.idempotence"] = false)'
+  end
   misuse(("%s: %s"):format(what, cause))
 end
 

@@ -1,5 +1,5 @@
---- What librdkafka tells of a client, into the log: lasting conditions when they begin, rarely while they last, and when
---- they end; the rest as it comes.
+--- What librdkafka tells of a client, into the log: lasting conditions when they begin, rarely while they last, and
+--- when they end; the rest as it comes.
 local log = require "dbobs.log"
 local task = require "dbobs.task"
 
@@ -18,9 +18,10 @@ local function tell(report, key, brokers)
   if closed then return true end
   log.condition(key .. "/down", down ~= nil, "warn", "no Kafka broker can be reached; what is to be sent waits",
     { brokers = brokers, error = down })
-  log.condition(key .. "/failing", failure ~= nil, "error", "Kafka does not take records", { brokers = brokers, error = failure })
-  log.condition(key .. "/dropping", dropped ~= nil, "warn", "the oldest records are dropped: Kafka does not take them fast enough",
-    { brokers = brokers, topic = dropped })
+  log.condition(key .. "/failing", failure ~= nil, "error", "Kafka does not take records",
+    { brokers = brokers, error = failure })
+  log.condition(key .. "/dropping", dropped ~= nil, "warn",
+    "the oldest records are dropped: Kafka does not take them fast enough", { brokers = brokers, topic = dropped })
   return false
 end
 
