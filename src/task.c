@@ -111,14 +111,17 @@ static void finish(struct task *task) {
     unref(task);
 }
 
+// Hands the error and a traceback to the vm's handler (on_failure), which logs it.
 static void report_failure(struct task *task) {
-    lua_State *co = task->coroutine;
-    luaL_traceback(task->vm->lua, co, lua_tostring(co, -1), 0);
-    lua_getglobal(task->vm->lua, "dbobs_task_failed");
-    lua_insert(task->vm->lua, -2);
-    if (!lua_isfunction(task->vm->lua, -2) || lua_pcall(task->vm->lua, 1, 0, 0))
-        fprintf(stderr, "dbobs: a task failed: %s\n", lua_tostring(task->vm->lua, -1));
-    lua_settop(task->vm->lua, 0);
+    lua_State *lua = task->vm->lua, *co = task->coroutine;
+    lua_pushlightuserdata(lua, (void *)&waiting_mark);
+    lua_rawget(lua, LUA_REGISTRYINDEX);
+    lua_pushvalue(co, -1);
+    lua_xmove(co, lua, 1);
+    luaL_traceback(lua, co, NULL, 0);
+    if (!lua_isfunction(lua, -3) || lua_pcall(lua, 2, 0, 0))
+        fprintf(stderr, "dbobs: a task failed: %s\n", lua_tostring(lua, -1));
+    lua_settop(lua, 0);
 }
 
 static void resume(struct task *task) {
@@ -289,6 +292,15 @@ static int l_count(lua_State *lua) {
     return 1;
 }
 
+// on_failure(fn): from now on fn(error, traceback) is called for each task that raises. It must not wait.
+static int l_on_failure(lua_State *lua) {
+    luaL_checktype(lua, 1, LUA_TFUNCTION);
+    lua_pushlightuserdata(lua, (void *)&waiting_mark);
+    lua_pushvalue(lua, 1);
+    lua_rawset(lua, LUA_REGISTRYINDEX);
+    return 0;
+}
+
 static int l_gc(lua_State *lua) {
     unref(check_task(lua, 1));
     return 0;
@@ -302,7 +314,7 @@ static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
     {"spawn", l_spawn},   {"wait", l_wait},       {"current", l_current}, {"deadline", l_deadline}, {"cancel", l_cancel},
-    {"status", l_status}, {"results", l_results}, {"count", l_count},     {NULL, NULL},
+    {"status", l_status}, {"results", l_results}, {"count", l_count}, {"on_failure", l_on_failure},     {NULL, NULL},
 };
 
 int luaopen_dbobs_task(lua_State *lua) {

@@ -1,5 +1,6 @@
 --- The command line: finds the command, parses its options, runs it, ends the process with its exit code:
 --- 0 done, 1 failed, 2 wrong usage. Called by the runtime as the main task.
+local core = require "dbobs.core.task"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
 local sys = require "dbobs.core.sys"
@@ -103,6 +104,11 @@ local function dispatch(words)
   if code == nil then return usage_error(name .. ": " .. tostring(problem)) end
   return code
 end
+
+core.on_failure(function(cause, traceback)
+  if cause == task.CANCELLED then return end
+  log.error("a task failed", { error = cause, traceback = traceback })
+end)
 
 return function(arguments)
   math.randomseed(sys.wall() % 2 ^ 31)

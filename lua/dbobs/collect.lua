@@ -68,6 +68,7 @@ function M.collect(collector, target, given)
     target = shared_target(target),
     options = complete,
     state = {},
+    batches = {},
     snapshot_sink = snapshot_sink(complete.to),
   }
 end
@@ -103,16 +104,28 @@ local function count(job, name, n)
   counters.add(job.collector.name, job.target.name, name, n)
 end
 
--- What became of the records of the run before: reports come in while the collector waits for its next tick.
+-- What became of the records of the runs before: reports come in while the collector waits for its next tick.
 local function check_delivery(job)
-  if not job.batch then return end
-  local sent, pending, failed, cause = sink.status(job.batch)
-  if pending > 0 then return end
-  job.batch = nil
-  count(job, "records_delivered", sent - failed)
-  if failed > 0 then count(job, "records_failed", failed) end
-  log.condition("delivery/" .. job.collector.name .. "/" .. job.target.name, failed > 0, "error",
-    "records were not delivered", fields(job, { error = cause, records = failed }))
+  local pending_batches, reported, failures, first = {}, 0, 0, nil
+  for _, batch in ipairs(job.batches) do
+    local sent, pending, failed, cause = sink.status(batch)
+    if pending > 0 then
+      pending_batches[#pending_batches + 1] = batch
+    else
+      reported, failures, first = reported + sent, failures + failed, first or cause
+    end
+  end
+  job.batches = pending_batches
+  if reported == 0 then return end
+  count(job, "records_delivered", reported - failures)
+  if failures > 0 then count(job, "records_failed", failures) end
+  log.condition("delivery/" .. job.collector.name .. "/" .. job.target.name, failures > 0, "error",
+    "records were not delivered", fields(job, { error = first, records = failures }))
+end
+
+--- Counts what was delivered until now. To be called after the producers' flush.
+function M.settle()
+  for _, job in ipairs(jobs) do check_delivery(job) end
 end
 
 --- One collection, within its deadline.
@@ -127,7 +140,7 @@ function M.once(job)
     return true
   end)
   if late then ok, cause = false, late end
-  job.batch = current.batch
+  job.batches[#job.batches + 1] = current.batch
   count(job, "runs")
   if not ok then count(job, "errors") end
   if ok and current.failed_parts > 0 then return false, nil end
@@ -201,11 +214,9 @@ function M.run_once()
       tasks[#tasks + 1] = task.spawn(function()
         local well, cause, traceback = M.once(job)
         if not well and cause then log.error("collector failed", fields(job, { error = cause, traceback = traceback })) end
-        local delivered, undelivered = true, nil
-        if job.batch then delivered, undelivered = sink.wait(job.batch) end
+        for _, batch in ipairs(job.batches) do well = sink.wait(batch) and well end
         check_delivery(job)
-        if not delivered then log.error("records were not delivered", fields(job, { error = undelivered })) end
-        ok = ok and well and delivered == true
+        ok = ok and well
       end)
     end
   end

@@ -97,6 +97,7 @@ local function run_collectors(given)
   wait_for(function() return false end, given["for"])
   log.info("stopping: draining what was collected")
   local drained = stop(tasks)
+  collect.settle()
   summary()
   return drained and 0 or 1
 end
