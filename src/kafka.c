@@ -261,7 +261,7 @@ struct kafka *kafka_new(uv_loop_t *loop, rd_kafka_type_t type, rd_kafka_conf_t *
 }
 
 static void free_if_done(struct kafka *kafka) {
-    if (kafka->handles) return;
+    if (kafka->handles || kafka->refs) return;
     close(kafka->fd);
     free(kafka);
 }
