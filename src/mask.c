@@ -76,6 +76,13 @@ static size_t literal_end(const char *text, size_t len, size_t at) {
     return quote < len && text[quote] == '\'' ? quoted_end(text, len, quote) : at;
 }
 
+// Whether the quote right behind the word closes a literal that holds the word, as in 'wrong password'.
+static bool closes(const char *text, size_t quote) {
+    bool inside = false;
+    for (size_t i = 0; i < quote; i++) inside ^= text[i] == '\'';
+    return inside;
+}
+
 bool mask_passwords(struct buf *out, const char *text, size_t len) {
     bool masked = false;
     size_t done = 0;
@@ -83,7 +90,7 @@ bool mask_passwords(struct buf *out, const char *text, size_t len) {
     for (size_t at = after_word(text, len, 0); at < len; at = after_word(text, len, at)) {
         size_t begin = skip_between(text, len, at);
         size_t end = literal_end(text, len, begin);
-        if (end == begin) continue;
+        if (end == begin || (begin == at && closes(text, at))) continue;
         // A literal goes on in the next line: 'a' newline 'b'.
         for (size_t next = skip_between(text, len, end); next < len && text[next] == '\''; next = skip_between(text, len, end))
             end = quoted_end(text, len, next);

@@ -115,7 +115,7 @@ static void take_fields(yyjson_val *object, struct pglog_fields *fields) {
 // The instant of "2026-03-29 02:30:00.123 CEST". -1 when it cannot be told.
 static int read_time(struct pglog *log, struct pglog_text text, int64_t *time_us) {
     struct civil local;
-    size_t at = text.text ? civil_parse(text.text, text.len, &local) : 0;
+    size_t at = civil_parse(text.text, text.len, &local);
     if (!at || at + 1 >= text.len || text.text[at] != ' ') return -1;
     const char *abbreviation = text.text + at + 1;
     size_t len = text.len - at - 1;
@@ -138,7 +138,7 @@ static void note_undated(struct pglog *log, struct pglog_text text) {
     if (log->undated++) return;
     size_t len = text.len < sizeof log->example - 1 ? text.len : sizeof log->example - 1;
     struct buf example = {0};
-    utf8_put(&example, text.text ? text.text : "", text.text ? len : 0);
+    utf8_put(&example, text.text, len);
     len = utf8_cut_before(example.data, example.len, sizeof log->example - 1);
     if (len) memcpy(log->example, example.data, len);
     log->example[len] = '\0';
@@ -161,7 +161,7 @@ static void put_uid(struct buf *out, const struct pglog_line *line, const struct
 static void write_parsed(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields,
                          const char *text, size_t len, int64_t now_us) {
     int64_t time_us = now_us;
-    if (read_time(log, fields->timestamp, &time_us)) note_undated(log, fields->timestamp);
+    if (fields->timestamp.text && read_time(log, fields->timestamp, &time_us)) note_undated(log, fields->timestamp);
     struct buf *out = &log->record.value;
     record_begin(&log->record, log->envelope, time_us, fields->database.text, fields->database.len,
                  pglog_level(fields->severity));

@@ -89,6 +89,7 @@ void tail_close(struct tail *tail) {
     while (tail->segments) drop_segment(tail);
     tail->closed = true;
     tail_save_now(tail);
+    if (!tail->saving) checkpoint_close(&tail->checkpoint);
     uv_close((uv_handle_t *)&tail->timer, on_closed);
     uv_close((uv_handle_t *)&tail->watch, on_closed);
 }

@@ -1,0 +1,203 @@
+--- Following files: line by line in a script, or as server log events straight to a topic. A position is kept in a
+--- checkpoint file, over rotations of every kind and over restarts, and moves only behind what was handled.
+---   for line, at in dbobs.tail { path = "/var/log/app.log", checkpoint = "app.position" } do ... end
+local core = require "dbobs.core.tail"
+local log = require "dbobs.log"
+local options = require "dbobs.options"
+local record = require "dbobs.core.record"
+local sink = require "dbobs.sink"
+local task = require "dbobs.task"
+
+local M = {}
+
+local OPTIONS = {
+  path = "string", checkpoint = "string", from = { one = { "beginning", "end" } }, poll = "duration", grace = "duration",
+}
+
+local FIRST_PAUSE, LONGEST_PAUSE = 1, 60
+
+---@class dbobs.follower
+local follower = {}
+follower.__index = follower
+
+local function check(given, known, what)
+  options.check(given, known, what, 3)
+  for _, name in ipairs { "path", "checkpoint" } do
+    if given[name] == "" then error(("%s: option '%s' is empty"):format(what, name), 3) end
+  end
+  if not given.path then error(what .. ": option 'path' is missing: the file, or a pattern like /var/log/*.json", 3) end
+end
+
+local function open(given, fields)
+  local object, cause = core.open(given)
+  if not object then return nil, cause end
+  fields = fields or {}
+  fields.path = given.path
+  return setmetatable({ core = object, fields = fields, failures = 0, told = {} }, follower)
+end
+
+-- Tells a condition when it begins, changes and ends.
+function follower:tell(name, text)
+  local key = ("tail/%s/%s/%s"):format(name, self.fields.target or "", self.fields.path)
+  if self.told[name] and self.told[name] ~= text then log.condition(key, false, "warn", "") end
+  if text then log.condition(key, true, "warn", text, self.fields) end
+  self.told[name] = text
+end
+
+-- Takes in what happened since: deliveries, events, conditions. After a failed delivery it waits a little, and reading
+-- has gone back to the checkpoint.
+function follower:attend()
+  local delivered, cause = self.core:acknowledge()
+  for note in function() return self.core:note() end do log.warn(note, self.fields) end
+  local path, checkpoint = self.core:conditions()
+  self:tell("path", path)
+  self:tell("checkpoint", checkpoint)
+  if delivered then
+    if select(4, self.core:progress()) == 0 then self.failures = 0 end
+    return
+  end
+  self.failures = self.failures + 1
+  local pause = math.min(FIRST_PAUSE * 2 ^ math.min(self.failures - 1, 10), LONGEST_PAUSE)
+  log.error("lines were not delivered: reading goes back to the checkpoint and sends them again", {
+    path = self.fields.path, target = self.fields.target, error = cause, again_in = ("%.0fs"):format(pause) })
+  task.wait(nil, pause)
+end
+
+--- The next line, waiting for it. Asking for it says that the lines before are handled: at once, or when the records
+--- that were sent with their batch are acknowledged.
+---@return string line without its newline
+---@return {path: string, offset: number, uid: string, dropped: number} at where the line stood; uid stays the same in
+--- every redelivery; dropped: bytes of a line above 16 MiB that were left out
+function follower:next()
+  self.core:commit(self.current_batch)
+  self.current_batch = nil
+  while true do
+    self:attend()
+    local line, path, offset, first_line, truncations, dropped = self.core:next()
+    if line then
+      return line, { path = path, offset = offset, uid = ("%s.%d:%d"):format(first_line, truncations, offset), dropped = dropped }
+    end
+    self.core:commit()
+    task.wait(self.core)
+  end
+end
+
+-- `for line, at in follower do`
+function follower:__call()
+  return self:next()
+end
+
+--- A batch for the records of the line at hand: sent with it, they hold the checkpoint back until they are delivered.
+---@return userdata batch
+function follower:batch()
+  self.current_batch = self.current_batch or sink.batch()
+  return self.current_batch
+end
+
+--- How far it is.
+---@return {size: number, acknowledged: number, files: integer, in_flight: integer, saved: boolean} in bytes
+function follower:progress()
+  local size, acknowledged, files, in_flight, saved = self.core:progress()
+  return { size = size, acknowledged = acknowledged, files = files, in_flight = in_flight, saved = saved }
+end
+
+--- Waits until all that was handed out is acknowledged and in the checkpoint file. Says that the last line is handled.
+function follower:flush()
+  self.core:commit(self.current_batch)
+  self.current_batch = nil
+  repeat
+    self:attend()
+    local progress = self:progress()
+    local done = progress.in_flight == 0 and progress.saved
+    if not done then task.wait(self.core, 1) end
+  until done
+end
+
+--- Writes the checkpoint once more and lets the files go.
+function follower:close()
+  self.core:close()
+end
+
+setmetatable(M, {
+  --- Follows a file, or the files that a pattern matches.
+  ---@param given {path: string, checkpoint: string|nil, from: "beginning"|"end"|nil, poll: string|nil, grace: string|nil}
+  --- without checkpoint the position is forgotten; from: where files begin that are there at the first start; poll: how
+  --- often to look where the system tells nothing; grace: how long a rotated file is read on
+  ---@return dbobs.follower|nil, string|nil error
+  __call = function(_, given)
+    check(given, OPTIONS, "dbobs.tail")
+    return open(given)
+  end,
+})
+
+local LOG_OPTIONS = {
+  path = "string", checkpoint = "string", from = OPTIONS.from, poll = "duration", grace = "duration",
+  timezone = "string", envelope = "table", to = "any", fields = "table", count = "function",
+}
+
+local function parser_of(given)
+  local envelope = { data_type = "log" }
+  for name, value in pairs(given.envelope) do envelope[name] = value end
+  return core.pglog(record.writer(envelope), given.timezone)
+end
+
+-- Says when a line's time cannot be told.
+local function tell_problems(self, parser)
+  local undated, example = parser:problems()
+  self:tell("time", undated > 0 and ("cannot tell the instant of log lines with a time like '%s', they are dated by when they "
+    .. "were read: set log_timezone of the target to the server's log_timezone"):format(example) or nil)
+end
+
+---@class dbobs.server_log
+local server_log = {}
+server_log.__index = server_log
+
+--- Follows a PostgreSQL server log in jsonlog format: each line becomes a record of raw-logs.
+---@param given table path, checkpoint, from, poll, grace as with dbobs.tail; envelope (run:envelope()); timezone (the
+--- server's log_timezone); to (the topic); count(lines) is called with the lines sent; fields for our own log
+---@return dbobs.server_log|nil, string|nil error
+function M.server_log(given)
+  check(given, LOG_OPTIONS, "dbobs.tail.server_log")
+  local parser, cause = parser_of(given)
+  if not parser then return nil, cause end
+  local object
+  object, cause = open({ path = given.path, checkpoint = given.checkpoint, from = given.from, poll = given.poll, grace = given.grace },
+    given.fields)
+  if not object then return nil, cause end
+  return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count }, server_log)
+end
+
+--- One turn: sends what there is, up to some megabytes, or until the topic is full.
+---@return "more"|"wait"|"full"|nil outcome wait: all was sent; nil with the error when the topic refuses a record
+---@return string|number lines
+function server_log:turn()
+  self.follower:attend()
+  local outcome, lines = self.follower.core:pump(self.parser, self.to)
+  if outcome and lines > 0 and self.count then self.count(lines) end
+  tell_problems(self.follower, self.parser)
+  return outcome, lines
+end
+
+--- Sends lines as they come, until it is cancelled.
+---@return nil, string error when the topic refuses a record
+function server_log:run()
+  while true do
+    local outcome, cause = self:turn()
+    if not outcome then return nil, cause end
+    if outcome == "wait" then task.wait(self.follower.core)
+    elseif outcome == "full" then task.wait(self.to, 10)
+    else task.wait(nil, 0) end
+  end
+end
+
+--- Waits until what was sent is acknowledged and in the checkpoint file.
+function server_log:flush()
+  self.follower:flush()
+end
+
+--- Writes the checkpoint once more and lets the files go.
+function server_log:close()
+  self.follower:close()
+end
+
+return M

@@ -1,0 +1,260 @@
+// Binding "dbobs.core.tail": followers of files, and the parser of server logs. Per line all is C's: pump carries lines
+// from the read buffer through the parser to the sink. Lua decides when to wait and what a failure means.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bindings.h"
+#include "luax.h"
+#include "pglog.h"
+#include "sink.h"
+#include "tail.h"
+#include "vm.h"
+
+#define TAIL_CLASS "dbobs.tail"
+#define PGLOG_CLASS "dbobs.pglog"
+
+// A batch is closed after so many bytes of lines; one turn of pump ends after so many.
+#define BATCH_BYTES (256 * 1024)
+#define TURN_BYTES (1024 * 1024)
+
+struct follower {
+    struct tail *tail;
+    struct batch *batch;   // of the lines since the last commit
+    struct record *held;   // built, and refused by a full sink
+};
+
+struct parser {
+    struct pglog *log;
+};
+
+static uint64_t milliseconds(lua_State *lua, const char *name, double fallback) {
+    lua_getfield(lua, 1, name);
+    double seconds = lua_isnil(lua, -1) ? fallback : luax_check_duration(lua, lua_gettop(lua));
+    lua_pop(lua, 1);
+    return (uint64_t)fmax(seconds * 1000, 1);
+}
+
+// open{path=, checkpoint=, from="beginning"|"end", poll=, grace=} -> follower | nil, error
+static int l_open(lua_State *lua) {
+    luaL_checktype(lua, 1, LUA_TTABLE);
+    struct tail_options options = {.path = luax_field_string(lua, 1, "path", ""),
+                                   .checkpoint = luax_field_string(lua, 1, "checkpoint", NULL),
+                                   .from_end = strcmp(luax_field_string(lua, 1, "from", "beginning"), "end") == 0,
+                                   .poll_ms = milliseconds(lua, "poll", 1),
+                                   .grace_ms = milliseconds(lua, "grace", 10)};
+    char error[1024];
+    struct follower *follower = luax_new(lua, TAIL_CLASS, sizeof *follower);
+    follower->tail = tail_open(&vm_of(lua)->loop, &options, error, sizeof error);
+    if (!follower->tail) return luax_fail(lua, "tail.open: %s", error);
+    follower->batch = batch_new();
+    return 1;
+}
+
+static struct follower *check_follower(lua_State *lua) {
+    struct follower *follower = luaL_checkudata(lua, 1, TAIL_CLASS);
+    if (!follower->tail) luaL_error(lua, "this follower is closed");
+    return follower;
+}
+
+static int l_close(lua_State *lua) {
+    struct follower *follower = luaL_checkudata(lua, 1, TAIL_CLASS);
+    if (follower->tail) tail_close(follower->tail);
+    if (follower->batch) batch_unref(follower->batch);
+    *follower = (struct follower){0};
+    return 0;
+}
+
+static void *news_of(void *userdata) {
+    struct follower *follower = userdata;
+    return follower->tail ? tail_news(follower->tail) : NULL;
+}
+
+static void commit(struct follower *follower) {
+    tail_commit(follower->tail, follower->batch);
+    if (!follower->batch->sent) return;
+    batch_unref(follower->batch);
+    follower->batch = batch_new();
+}
+
+// follower:next() -> line, path, offset, hash of the first line, truncations, bytes left out | false: wait
+static int l_next(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    struct tail_line line;
+    if (!tail_next(follower->tail, &line)) {
+        lua_pushboolean(lua, 0);
+        return 1;
+    }
+    lua_pushlstring(lua, line.text, line.len);
+    lua_pushstring(lua, line.path);
+    lua_pushnumber(lua, (double)line.offset);
+    lua_pushstring(lua, line.first_line);
+    lua_pushnumber(lua, line.truncations);
+    lua_pushnumber(lua, (double)line.dropped);
+    return 6;
+}
+
+// follower:commit(batch|nil): the lines so far are handled; their records, if any, went out with the batch
+static int l_commit(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    tail_commit(follower->tail, luax_interface(lua, 2, LUAX_BATCH));
+    return 0;
+}
+
+// follower:acknowledge() -> true | nil, error: records were not delivered, reading is back at the checkpoint
+static int l_acknowledge(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    char error[160];
+    if (tail_acknowledge(follower->tail, error, sizeof error) == 0) {
+        lua_pushboolean(lua, 1);
+        return 1;
+    }
+    follower->held = NULL;
+    batch_unref(follower->batch);
+    follower->batch = batch_new();
+    return luax_fail(lua, "tail.acknowledge: %s", error);
+}
+
+// follower:pump(parser, sink) -> "more" | "wait": for the follower | "full": wait for the sink; lines | nil, error
+static int l_pump(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    struct pglog *log = ((struct parser *)luaL_checkudata(lua, 2, PGLOG_CLASS))->log;
+    struct sink *sink = luax_check_interface(lua, 3, LUAX_SINK, "a topic (and not closed)");
+    const int64_t now_us = clock_wall_us(&vm_of(lua)->clock);
+    const char *outcome = "more";
+    char error[256];
+    size_t bytes = 0;
+    unsigned lines = 0;
+    while (bytes < TURN_BYTES) {
+        if (!follower->held) {
+            struct tail_line line;
+            if (!tail_next(follower->tail, &line)) {
+                commit(follower);
+                outcome = "wait";
+                break;
+            }
+            const struct pglog_line read = {line.text, line.len, line.dropped, line.first_line, line.truncations, line.offset};
+            follower->held = pglog_read(log, &read, now_us);
+        }
+        size_t len = follower->held->value.len;
+        enum sink_result put = record_put(follower->held, sink, follower->batch, error, sizeof error);
+        if (put == SINK_ERROR) return luax_fail(lua, "tail.pump: %s", error);
+        if (put == SINK_FULL) {
+            outcome = "full";
+            break;
+        }
+        follower->held = NULL;
+        bytes += len;
+        lines++;
+        if (tail_uncommitted(follower->tail) >= BATCH_BYTES) commit(follower);
+    }
+    lua_pushstring(lua, outcome);
+    lua_pushnumber(lua, lines);
+    return 2;
+}
+
+// follower:note() -> text of an event that somebody should know of | nil
+static int l_note(lua_State *lua) {
+    char *note = tail_take_note(check_follower(lua)->tail);
+    lua_pushstring(lua, note);
+    free(note);
+    return 1;
+}
+
+// follower:conditions() -> why the path cannot be followed | nil, why the checkpoint cannot be written | nil
+static int l_conditions(lua_State *lua) {
+    const struct tail *tail = check_follower(lua)->tail;
+    lua_pushstring(lua, tail_path_condition(tail));
+    lua_pushstring(lua, tail_checkpoint_condition(tail));
+    return 2;
+}
+
+// follower:progress() -> bytes of the files, bytes acknowledged, files, batches in flight, whether all is saved
+static int l_progress(lua_State *lua) {
+    const struct tail *tail = check_follower(lua)->tail;
+    int64_t size, acked;
+    unsigned files;
+    tail_progress(tail, &size, &acked, &files);
+    lua_pushnumber(lua, (double)size);
+    lua_pushnumber(lua, (double)acked);
+    lua_pushnumber(lua, files);
+    lua_pushnumber(lua, tail_in_flight(tail));
+    lua_pushboolean(lua, !tail_is_unsaved(tail));
+    return 5;
+}
+
+// pglog(envelope, zone|nil) -> parser | nil, error
+static int l_pglog(lua_State *lua) {
+    const struct record_envelope *envelope = luax_check_interface(lua, 1, LUAX_ENVELOPE, "a record writer");
+    const char *zone = luaL_optstring(lua, 2, NULL);
+    char error[256];
+    struct tz *tz = zone ? tz_load(zone, error, sizeof error) : NULL;
+    if (zone && !tz) return luax_fail(lua, "tail.pglog: %s", error);
+    struct parser *parser = luax_new(lua, PGLOG_CLASS, sizeof *parser);
+    parser->log = pglog_new(envelope, tz);
+    // The parser borrows the envelope: it keeps the writer alive.
+    lua_createtable(lua, 1, 0);
+    lua_pushvalue(lua, 1);
+    lua_rawseti(lua, -2, 1);
+    lua_setfenv(lua, -2);
+    return 1;
+}
+
+static struct pglog *check_parser(lua_State *lua) {
+    return ((struct parser *)luaL_checkudata(lua, 1, PGLOG_CLASS))->log;
+}
+
+static int l_pglog_gc(lua_State *lua) {
+    struct parser *parser = luaL_checkudata(lua, 1, PGLOG_CLASS);
+    pglog_free(parser->log);
+    parser->log = NULL;
+    return 0;
+}
+
+// parser:read(line [, hash of the file's first line, truncations, offset]) -> key, record as JSON
+static int l_pglog_read(lua_State *lua) {
+    struct pglog *log = check_parser(lua);
+    struct pglog_line line = {.first_line = luaL_optstring(lua, 3, ""),
+                              .truncations = (uint32_t)luaL_optnumber(lua, 4, 0),
+                              .offset = (int64_t)luaL_optnumber(lua, 5, 0)};
+    line.text = luaL_checklstring(lua, 2, &line.len);
+    const struct record *record = pglog_read(log, &line, clock_wall_us(&vm_of(lua)->clock));
+    lua_pushlstring(lua, record->key.data, record->key.len);
+    lua_pushlstring(lua, record->value.data, record->value.len);
+    return 2;
+}
+
+// parser:problems() -> lines whose time could not be told, an example of such a time, lines that were no JSON object
+static int l_pglog_problems(lua_State *lua) {
+    const struct pglog *log = check_parser(lua);
+    const char *example;
+    lua_pushnumber(lua, (double)pglog_undated(log, &example));
+    lua_pushstring(lua, example);
+    lua_pushnumber(lua, (double)pglog_unparsed(log));
+    return 3;
+}
+
+static const luaL_Reg methods[] = {
+    {"next", l_next},
+    {"commit", l_commit},
+    {"acknowledge", l_acknowledge},
+    {"pump", l_pump},
+    {"note", l_note},
+    {"conditions", l_conditions},
+    {"progress", l_progress},
+    {"close", l_close},
+    {NULL, NULL},
+};
+static const luaL_Reg meta[] = {{"__gc", l_close}, {NULL, NULL}};
+static const luaL_Reg pglog_methods[] = {{"read", l_pglog_read}, {"problems", l_pglog_problems}, {NULL, NULL}};
+static const luaL_Reg pglog_meta[] = {{"__gc", l_pglog_gc}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"open", l_open}, {"pglog", l_pglog}, {NULL, NULL}};
+
+int luaopen_dbobs_tail(lua_State *lua) {
+    luax_class(lua, TAIL_CLASS, methods, meta);
+    luax_offer(lua, LUAX_WAKEUP, news_of);
+    luax_class(lua, PGLOG_CLASS, pglog_methods, pglog_meta);
+    lua_newtable(lua);
+    luaL_setfuncs(lua, functions, 0);
+    return 1;
+}
