@@ -15,10 +15,13 @@ local CLIENT_MARGIN = 5
 -- Statements of the round trip before the caller's.
 local PREAMBLE = 2
 
+-- A SQL_ASCII database may hold bytes that are no UTF-8: asked for UTF-8, the server would refuse the whole result.
 local SETTINGS = M.MARK .. [[select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
   set_config('idle_in_transaction_session_timeout', $3, true), set_config('timezone', 'UTC', true),
   set_config('datestyle', 'ISO, YMD', true), set_config('intervalstyle', 'postgres', true),
-  set_config('extra_float_digits', '1', true), set_config('bytea_output', 'hex', true), set_config('jit', 'off', true)]]
+  set_config('extra_float_digits', '1', true), set_config('bytea_output', 'hex', true), set_config('jit', 'off', true),
+  set_config('client_encoding', case current_setting('server_encoding') when 'SQL_ASCII' then 'SQL_ASCII'
+    else 'UTF8' end, true)]]
 
 local function milliseconds(duration, default)
   local seconds = duration and sys.duration(duration) or default

@@ -19,9 +19,7 @@ local function metric_of(collector, name, what)
   if not found then
     local known = {}
     for each in pairs(catalogue) do known[#known + 1] = each end
-    local nearest = options.nearest(name, known)
-    error(("%s: metric '%s' is neither dbobs' nor in `definitions`%s"):format(what, name,
-      nearest and (": did you mean '" .. nearest .. "'?") or ""), 0)
+    error(("%s: metric '%s' is neither dbobs' nor in `definitions`%s"):format(what, name, options.hint(name, known)), 0)
   end
   return { name = name, unit = found.unit, kind = found.kind, type = found.type, description = found.description }
 end

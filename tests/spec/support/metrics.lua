@@ -1,0 +1,93 @@
+--- Runs a metrics collector once against a server, and what its records say as a list of points.
+local json = require "cjson"
+local memory = require "dbobs.core.memory"
+local otlp = require "dbobs.otlp"
+local pool = require "dbobs.pool"
+local run = require "dbobs.run"
+local target_module = require "dbobs.target"
+
+local M = {}
+
+local function value_of(any)
+  return any.stringValue or any.intValue or any.doubleValue
+end
+
+local function attributes_of(list)
+  local map, texts = {}, {}
+  for i, attribute in ipairs(list or {}) do
+    map[attribute.key] = value_of(attribute.value)
+    texts[i] = attribute.key .. "=" .. value_of(attribute.value)
+  end
+  return map, table.concat(texts, ",")
+end
+
+-- Appends the points of a record, each with all that is said about it.
+local function add_points(points, record)
+  for _, resource in ipairs(json.decode((assert(otlp.decode(record.value)))).resourceMetrics) do
+    local about = attributes_of(resource.resource.attributes)
+    local scope = resource.scopeMetrics[1]
+    for _, metric in ipairs(scope.metrics) do
+      for _, point in ipairs((metric.sum or metric.gauge).dataPoints) do
+        local _, text = attributes_of(point.attributes)
+        points[#points + 1] = {
+          key = record.key, resource = about, scope = scope.scope, metric = metric, attributes = text,
+          value = point.asInt or point.asDouble, point = point,
+        }
+      end
+    end
+  end
+end
+
+--- A collector on a target, to be run again and again.
+---@param collector table
+---@param given table an entry of targets.lua
+---@param to userdata|nil a memory sink; nil makes one without limits
+---@return table scraper scraper:collect() -> points, records, the run, or nil and the cause; scraper:close()
+function M.scraper(collector, given, to)
+  local target = assert(target_module.new(given))
+  local state, sink = {}, to or memory()
+  local options = {}
+  for name, value in pairs(collector.options) do options[name] = value end
+  local scraper = {}
+
+  function scraper.collect()
+    local current = run.new({ target = target, options = options, state = state, collector = collector },
+      sink)
+    local ok, cause = collector.collect(current)
+    local records, points = sink:take(), {}
+    if not ok then return nil, cause end
+    for _, record in ipairs(records) do add_points(points, record) end
+    return points, records, current
+  end
+
+  function scraper.close()
+    pool.close(target)
+  end
+
+  return scraper
+end
+
+--- The points that fit: metric name, resource attributes, and the point's attributes as "name=value,...".
+---@param points table[]
+---@param metric string
+---@param resource table<string, string>|nil
+---@param attributes string|nil
+---@return table[] found
+function M.select(points, metric, resource, attributes)
+  local found = {}
+  for _, point in ipairs(points) do
+    local fits = point.metric.name == metric and (not attributes or point.attributes == attributes)
+    for name, value in pairs(resource or {}) do fits = fits and point.resource[name] == value end
+    if fits then found[#found + 1] = point end
+  end
+  return found
+end
+
+--- The value of the one point that fits; raises unless there is exactly one.
+function M.value(points, metric, resource, attributes)
+  local found = M.select(points, metric, resource, attributes)
+  if #found ~= 1 then error(("%d points %s{%s}"):format(#found, metric, attributes or ""), 2) end
+  return found[1].value
+end
+
+return M
