@@ -1,52 +1,63 @@
 --- dbobs: everything that a pipeline or script uses.
 ---   local dbobs = require "dbobs"
-local collect = require "dbobs.collect"
-local kafka = require "dbobs.kafka"
-local log = require "dbobs.log"
-local options = require "dbobs.options"
-local output = require "dbobs.output"
-local otlp = require "dbobs.otlp"
-local pipeline = require "dbobs.pipeline"
-local postgres = require "dbobs.postgres"
-local record = require "dbobs.record"
-local sink = require "dbobs.sink"
-local tail = require "dbobs.tail"
-local task = require "dbobs.task"
-local timer = require "dbobs.timer"
+--- What a script does not use is not loaded: each field below comes from its module at first use.
+local M = {}
 
-local M = {
+-- name of the field -> its module, or the module and the field there
+local FIELDS = {
   -- the four primitives
-  postgres = postgres,
-  kafka = setmetatable({}, {
-    __index = kafka,
-    -- dbobs.kafka { ["bootstrap.servers"] = ... } makes a producer
-    __call = function(_, properties) return output.producer(properties) end,
-  }),
-  tail = tail,
-  sleep = timer.sleep,
-  every = timer.every,
+  postgres = { "dbobs.postgres" },
+  tail = { "dbobs.tail" },
+  sleep = { "dbobs.timer", "sleep" },
+  every = { "dbobs.timer", "every" },
   -- tasks
-  spawn = task.spawn,
-  join = task.join,
-  cancel = task.cancel,
-  deadline = task.deadline,
-  wait = task.wait,
+  spawn = { "dbobs.task", "spawn" },
+  join = { "dbobs.task", "join" },
+  cancel = { "dbobs.task", "cancel" },
+  deadline = { "dbobs.task", "deadline" },
+  wait = { "dbobs.task", "wait" },
   -- clocks
-  now = timer.wall,
-  monotonic = timer.monotonic,
-  duration = timer.duration,
-  iso8601 = timer.iso8601,
+  now = { "dbobs.timer", "wall" },
+  monotonic = { "dbobs.timer", "monotonic" },
+  duration = { "dbobs.timer", "duration" },
+  iso8601 = { "dbobs.timer", "iso8601" },
+  -- sending
+  collect = { "dbobs.collect", "collect" },
+  batch = { "dbobs.sink", "batch" },
+  send = { "dbobs.sink", "send" },
+  wait_delivered = { "dbobs.sink", "wait" },
+  -- formats
+  json = { "cjson" },
+  otlp = { "dbobs.otlp" },
+  record = { "dbobs.record" },
   -- the rest
-  collect = collect.collect,
-  batch = sink.batch,
-  send = sink.send,
-  wait_delivered = sink.wait,
-  json = require "cjson",
-  otlp = otlp,
-  record = record,
-  log = log,
-  check_options = options.check,
+  log = { "dbobs.log" },
+  check_options = { "dbobs.options", "check" },
+  -- arguments(defaults): the options given as `dbobs run FILE name=value`, over their defaults and checked
+  arguments = { "dbobs.pipeline", "arguments" },
 }
+
+setmetatable(M, {
+  __index = function(self, name)
+    local place = FIELDS[name]
+    if not place then
+      local names = {}
+      for field in pairs(FIELDS) do names[#names + 1] = field end
+      error(("dbobs.%s: there is no such thing%s"):format(tostring(name), require("dbobs.options").hint(tostring(name), names)), 2)
+    end
+    local module = require(place[1])
+    local value = module
+    if place[2] then value = module[place[2]] end
+    rawset(self, name, value)
+    return value
+  end,
+})
+
+--- Kafka. Called, it makes a producer: dbobs.kafka { ["bootstrap.servers"] = ... }.
+M.kafka = setmetatable({}, {
+  __index = function(_, name) return require("dbobs.kafka")[name] end,
+  __call = function(_, properties) return require("dbobs.output").producer(properties) end,
+})
 
 --- An environment variable; an empty one counts as unset.
 ---@param name string
@@ -56,13 +67,6 @@ function M.env(name, default)
   local value = os.getenv(name)
   if value == nil or value == "" then return default end
   return value
-end
-
---- The options that were given as `dbobs run FILE name=value`, checked.
----@param defaults table<string, string|number|boolean> name -> default; its type is the option's type
----@return table<string, string|number|boolean>
-function M.arguments(defaults)
-  return pipeline.arguments(defaults)
 end
 
 return M

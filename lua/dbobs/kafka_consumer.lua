@@ -128,7 +128,8 @@ function M.new(given)
 end
 
 --- The next message without waiting.
----@return table|boolean|nil message false when there is none yet; nil and a cause on an error, and true when it is final
+---@return table|boolean|nil message false when there is none yet; nil and a cause on an error, and true when it is
+---  final
 function consumer:take()
   while true do
     if not self.core then return nil, "kafka.poll: the consumer is closed", true end

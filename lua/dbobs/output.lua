@@ -1,8 +1,5 @@
 --- Where a pipeline's records go: to Kafka, with `--to stdout` to standard output, with `dbobs check` nowhere; without
 --- the pipeline knowing.
-local kafka = require "dbobs.kafka"
-local sink = require "dbobs.sink"
-
 local M = {}
 
 local selected = "kafka"
@@ -18,7 +15,7 @@ end
 local stdout = {}
 stdout.__index = stdout
 
-function stdout.topic(_, name) return sink.stdout(name) end
+function stdout.topic(_, name) return require("dbobs.sink").stdout(name) end
 function stdout.ensure_topic() return true end
 function stdout.create_topic() return true end
 function stdout.flush() return true end
@@ -29,7 +26,7 @@ function stdout.close() return true end
 ---@return table producer
 function M.producer(properties)
   if selected == "stdout" then return setmetatable({}, stdout) end
-  local producer = kafka.producer(properties)
+  local producer = require("dbobs.kafka").producer(properties)
   -- A check must not create topics either.
   if selected == "check" then producer.ensure_topic = function() return true end end
   open[#open + 1] = producer

@@ -1,6 +1,4 @@
 --- dbobs run: a pipeline, a load test or any script.
-local collect = require "dbobs.collect"
-local counters = require "dbobs.counters"
 local log = require "dbobs.log"
 local output = require "dbobs.output"
 local pipeline = require "dbobs.pipeline"
@@ -72,7 +70,7 @@ end
 
 local function summary()
   local parts = {}
-  for _, counter in ipairs(counters.all()) do
+  for _, counter in ipairs(require("dbobs.counters").all()) do
     local collector, target, name, value = unpack(counter)
     local key = collector .. "/" .. target
     if parts[#parts] == nil or parts[#parts].key ~= key then
@@ -86,7 +84,7 @@ local function summary()
   end
 end
 
-local function run_collectors(given)
+local function run_collectors(collect, given)
   if given.once then
     local ok = collect.run_once()
     local closed = stop {}
@@ -108,7 +106,9 @@ local function continue(given)
   local problem = pipeline.unused_arguments()
   if problem then return fail(problem) end
   wait_for(function() return (sys.order()) end)
-  if #collect.jobs() > 0 then return run_collectors(given) end
+  -- A script that asks for no collector has not loaded them.
+  local collect = package.loaded["dbobs.collect"]
+  if collect and #collect.jobs() > 0 then return run_collectors(collect, given) end
   if given.once then return fail "the file asks for no collector: there is nothing to run once" end
   -- The main task itself is one of those counted.
   wait_for(function() return task.count() <= 1 end, given["for"])
