@@ -1,0 +1,91 @@
+local dbobs = require "dbobs"
+local process = require "support.process"
+local servers = require "support.servers"
+
+-- Resident memory of this process in bytes.
+local function resident()
+  collectgarbage()
+  collectgarbage()
+  return tonumber(process.read("/proc/self/statm"):match "^%d+ (%d+)") * 4096
+end
+
+-- What a repeat may add: the allocator's own slack, far less than a byte a round would be.
+local SLACK = 3 * 2 ^ 20
+
+-- Runs fn often enough for every cache to be full, then `count` times; the memory must not have grown.
+local function does_not_grow(count, fn)
+  for _ = 1, count do fn() end
+  local before = resident()
+  for _ = 1, count do fn() end
+  local grown = resident() - before
+  assert.is_true(grown < SLACK, ("%d rounds left %d bytes more"):format(count, grown))
+end
+
+describe("memory under a repeat of 10,000", function()
+  local pg = servers.postgres()
+
+  it("tasks, waits and deadlines", function()
+    does_not_grow(10000, function()
+      dbobs.deadline("1h", function() dbobs.join(dbobs.spawn(function() dbobs.sleep(0) end)) end)
+      pcall(dbobs.deadline, 0, dbobs.sleep, 1)
+    end)
+  end)
+
+  it("queries, failing ones, prepared ones and pipelines", function()
+    local db = assert(dbobs.postgres.connect(pg:parameters()))
+    assert(db:prepare("leak", "select $1::int8 as n"))
+    does_not_grow(10000, function()
+      assert(db:query("select $1::text as t, now() as ts, 1.5::numeric as n", "x"))
+      db:query "select 1 / 0"
+      assert(db:execute("leak", 7))
+    end)
+    does_not_grow(2000, function() assert(db:pipeline { { "select 1" }, { "select $1::int", 2 } }) end)
+    db:close()
+  end)
+
+  it("connections, also refused and abandoned ones", function()
+    does_not_grow(500, function()
+      local db = assert(dbobs.postgres.connect(pg:parameters()))
+      db:close()
+      assert.is_nil((dbobs.postgres.connect(pg:parameters { password = "wrong" })))
+      assert(dbobs.postgres.connect(pg:parameters()))  -- left to the garbage collector
+    end)
+  end)
+
+  it("records sent and acknowledged", function()
+    local kafka = dbobs.kafka { ["bootstrap.servers"] = dbobs.kafka.embedded().address }
+    local topic = kafka:topic "leak"
+    local value = ("v"):rep(500)
+    -- The embedded broker keeps 5 MiB a partition: it is filled before the measure begins.
+    does_not_grow(40000, function() assert(dbobs.send(topic, "key", value)) end)
+    does_not_grow(100, function()
+      local batch = dbobs.batch()
+      for _ = 1, 100 do dbobs.send(topic, "key", value, batch) end
+      assert(dbobs.wait_delivered(batch))
+    end)
+    assert(kafka:flush "60s")
+    kafka:close()
+  end)
+
+  it("rows to records and to metrics", function()
+    local sink = require "dbobs.sink"
+    local collect = function(name)
+      local run = require("dbobs.run").new({
+        collector = { name = name }, options = {}, state = {},
+        target = assert(require("dbobs.target").new(pg:target())),
+      }, sink.discard(), sink.batch())
+      local collector = require("collectors." .. name)
+      run.options = collector.options or {}
+      return function()
+        run.batch = sink.batch()
+        local ok, cause = collector.collect(run)
+        assert(ok ~= nil or cause == nil, cause)
+      end, run.target
+    end
+    for _, name in ipairs { "metrics", "queries", "logs" } do
+      local round, target = collect(name)
+      does_not_grow(300, round)
+      require("dbobs.pool").close(target)
+    end
+  end)
+end)
