@@ -50,8 +50,14 @@ int main(int argc, char **argv) {
     install(SIGTERM, SIG_IGN);
     install(SIGINT, SIG_IGN);
     install(SIGHUP, SIG_IGN);
-    if (app.next) vm_free(app.next);
-    vm_free(app.active);
+    bool clean = !app.next || vm_free(app.next);
+    clean = vm_free(app.active) && clean;
     counters_free(app.counters);
+    // exit() would wait for a worker that hangs.
+    if (!clean) {
+        fflush(NULL);
+        _exit(code);
+    }
+    uv_library_shutdown();  // ends the workers, and with them what libraries keep for each thread
     return code;
 }

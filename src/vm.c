@@ -129,17 +129,19 @@ static void close_handle(uv_handle_t *handle, void *unused) {
     if (!uv_is_closing(handle)) uv_close(handle, NULL);
 }
 
-void vm_free(struct vm *vm) {
+bool vm_free(struct vm *vm) {
     task_drop_all(vm);
     if (vm->lua) lua_close(vm->lua);
     uv_close((uv_handle_t *)&vm->order_async, NULL);
     // What the bindings began to close ends here. A look-up that hangs in a worker must not hold the exit up for long.
     int64_t until = clock_monotonic_ns() + 2000000000;
     while (uv_run(&vm->loop, UV_RUN_NOWAIT) && clock_monotonic_ns() < until) uv_sleep(1);
-    if (uv_loop_alive(&vm->loop)) return;
+    if (uv_loop_alive(&vm->loop)) return false;
     uv_walk(&vm->loop, close_handle, NULL);
     uv_run(&vm->loop, UV_RUN_DEFAULT);
-    if (uv_loop_close(&vm->loop) == 0) free(vm);
+    if (uv_loop_close(&vm->loop) != 0) return false;
+    free(vm);
+    return true;
 }
 
 void vm_wake(struct vm *vm) {

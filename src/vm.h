@@ -39,8 +39,9 @@ struct vm {
 // A vm whose main task calls the Lua function `dbobs.cli` with the app's arguments. NULL, after a message on stderr,
 // when the embedded library does not load.
 struct vm *vm_new(struct app *app, bool may_run);
-// Ends every task and closes the Lua state (which runs each __gc) and the loop.
-void vm_free(struct vm *vm);
+// Ends every task and closes the Lua state (which runs each __gc) and the loop. False when a worker hangs (in a name
+// lookup, say): what it uses is left to it.
+bool vm_free(struct vm *vm);
 // Thread-safe and safe in a signal handler.
 void vm_wake(struct vm *vm);
 // On the vm's thread.
