@@ -56,6 +56,20 @@ function run:key(database)
   return ("%s:%s"):format(self.target.host_name, database or self.target.database)
 end
 
+-- Where positions are kept: as asked, as systemd says, or where the user's programs keep their state.
+local function state_directory()
+  local home = os.getenv "XDG_STATE_HOME" or (os.getenv "HOME" and os.getenv "HOME" .. "/.local/state")
+  return os.getenv "DBOBS_STATE_DIR" or os.getenv "STATE_DIRECTORY" or (home and home .. "/dbobs") or "/var/lib/dbobs"
+end
+
+--- The file in which this collector keeps its position on this target, see dbobs.tail:
+--- $DBOBS_STATE_DIR/<target>.<collector>.json.
+---@return string path
+function run:checkpoint()
+  local target = self.target.name:gsub("[^%w%.%-_]", function(c) return ("%%%02X"):format(c:byte()) end)
+  return ("%s/%s.%s.json"):format(state_directory(), target, self.collector.name)
+end
+
 --- Runs statements as a guest, in one read-only transaction, on the target's connection to a database.
 ---@param database string|nil nil: the maintenance database
 ---@param statements table[] see dbobs.guest.snapshot

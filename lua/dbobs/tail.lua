@@ -2,6 +2,7 @@
 --- checkpoint file, over rotations of every kind and over restarts, and moves only behind what was handled.
 ---   for line, at in dbobs.tail { path = "/var/log/app.log", checkpoint = "app.position" } do ... end
 local core = require "dbobs.core.tail"
+local lfs = require "lfs"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
 local record = require "dbobs.core.record"
@@ -148,6 +149,26 @@ local function tell_problems(self, parser)
     .. "were read: set log_timezone of the target to the server's log_timezone"):format(example) or nil)
 end
 
+--- The time zone of this machine, in which a server that was set up here writes its log unless it was told otherwise.
+---@return string|nil name like "Europe/Berlin"
+function M.host_zone()
+  local target = lfs.symlinkattributes("/etc/localtime", "target")
+  return type(target) == "string" and target:match "zoneinfo/(.+)$" or nil
+end
+
+--- What there is to follow at a path.
+---@param path string a file or pattern
+---@return string|nil text, string|nil problem why nothing can be followed
+function M.describe(path)
+  local object, cause = core.open { path = path }
+  if not object then return nil, cause end
+  local problem = object:conditions()
+  local size, _, files = object:progress()
+  object:close()
+  if problem then return nil, problem end
+  return ("%s: %d file%s, %.1f MB"):format(path, files, files == 1 and "" or "s", size / 1e6)
+end
+
 ---@class dbobs.server_log
 local server_log = {}
 server_log.__index = server_log
@@ -178,9 +199,7 @@ function server_log:turn()
   return outcome, lines
 end
 
---- Sends lines as they come, until it is cancelled.
----@return nil, string error when the topic refuses a record
-function server_log:run()
+local function send_all(self)
   while true do
     local outcome, cause = self:turn()
     if not outcome then return nil, cause end
@@ -188,6 +207,20 @@ function server_log:run()
     elseif outcome == "full" then task.wait(self.to, 10)
     else task.wait(nil, 0) end
   end
+end
+
+-- Followers whose task was cancelled: what they sent may still be delivered before the end, and counts for the
+-- checkpoint that is written then.
+local draining = {}
+
+--- Sends lines as they come, until it is cancelled or fails; it is closed then.
+---@return nil, string error when the topic refuses a record
+function server_log:run()
+  local ok, result, cause = pcall(send_all, self)
+  if not ok and result == task.CANCELLED then draining[#draining + 1] = self
+  else self:close() end
+  if not ok then error(result, 0) end
+  return result, cause
 end
 
 --- Waits until what was sent is acknowledged and in the checkpoint file.
