@@ -29,11 +29,14 @@ rd_kafka_conf_t *kafka_conf_new(const char *const *pairs, char *error, size_t si
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     *unknown = false;
     for (; *pairs; pairs += 2) {
-        rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, pairs[0], pairs[1], error, size);
+        char cause[256];
+        rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, pairs[0], pairs[1], cause, sizeof cause);
         if (result == RD_KAFKA_CONF_OK) continue;
         *unknown = result == RD_KAFKA_CONF_UNKNOWN;
         if (*unknown) snprintf(error, size, "%s", pairs[0]);
-        else if (is_secret(pairs[0])) snprintf(error, size, "librdkafka does not take the value of '%s'", pairs[0]);
+        else if (is_secret(pairs[0]))
+            snprintf(error, size, "property '%s': librdkafka does not take its value", pairs[0]);
+        else snprintf(error, size, "property '%s': %s", pairs[0], cause);
         rd_kafka_conf_destroy(conf);
         return NULL;
     }
@@ -238,6 +241,7 @@ struct kafka *kafka_new(uv_loop_t *loop, rd_kafka_type_t type, rd_kafka_conf_t *
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
                                        (consumes ? RD_KAFKA_EVENT_FETCH : RD_KAFKA_EVENT_DR));
     rd_kafka_conf_set(conf, "log.queue", "true", NULL, 0);
+    rd_kafka_conf_set_log_cb(conf, NULL);  // what it says after its queue is gone nobody needs
     rd_kafka_t *rk = rd_kafka_new(type, conf, error, size);
     if (!rk) {
         rd_kafka_conf_destroy(conf);

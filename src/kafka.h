@@ -173,7 +173,7 @@ struct kafka_topic {
     bool held;              // records wait for somebody who creates it
     bool missing;           // it was not there when asked: ask again after the first delivery
     int64_t hold_until_ns;  // records wait for the limit that long, monotonic
-    int64_t ask_after_ns;
+    int64_t ask_after_ns, look_after_ns;
     uint64_t delivered, failed;
     bool failing;
 };
@@ -244,6 +244,7 @@ struct kafka *kafka_producer_instance(struct kafka_producer *producer);
 struct kafka_lane *kafka_producer_lane(struct kafka_producer *producer, int limit);
 void kafka_producer_tick(struct kafka_producer *producer);
 void kafka_topic_failed(struct kafka_topic *topic, const char *cause);
+void kafka_topic_look_again(struct kafka_topic *topic);
 
 // ---- kafka_sink.c: putting records ----------------------------------------------------------------------------------
 

@@ -230,6 +230,15 @@ static void on_described(struct kafka_request *request) {
     kafka_producer_tick(topic->producer);
 }
 
+// librdkafka refuses records for a topic that it found missing or forbidden until it looks again, minutes later.
+void kafka_topic_look_again(struct kafka_topic *topic) {
+    struct kafka *kafka = kafka_producer_instance(topic->producer);
+    int64_t now = clock_monotonic_ns();
+    if (!kafka || now < topic->look_after_ns) return;
+    topic->look_after_ns = now + SECOND;
+    kafka_request_unref(kafka_probe(kafka, NULL, NULL));
+}
+
 static void ask_limit(struct kafka_topic *topic, int64_t now) {
     struct kafka *kafka = kafka_producer_instance(topic->producer);
     if (!kafka) return;

@@ -66,12 +66,13 @@ static bool is_open(struct kafka_sink *sink, size_t bytes) {
     return !sink->drop_oldest || lane->drop_bytes == 0 || lane->drop_bytes + bytes <= WINDOW;
 }
 
-static enum sink_result refuse(const struct kafka_sink *sink, rd_kafka_resp_err_t code, size_t bytes, char *error,
+static enum sink_result refuse(struct kafka_sink *sink, rd_kafka_resp_err_t code, size_t bytes, char *error,
                                size_t size) {
     if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
         snprintf(error, size, "a record of %zu bytes is more than topic '%s' takes (%zu)", bytes, sink->topic->name,
                  sink->sink.limit);
     else kafka_explain(code, sink->topic->name, "Write", error, size);
+    if (code != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) kafka_topic_look_again(sink->topic);
     return SINK_ERROR;
 }
 

@@ -29,27 +29,24 @@ static void push(lua_State *lua, const char *class, void *object) {
 
 // ---- properties ------------------------------------------------------------
 
-static int add_names(lua_State *lua, int count, const char **pairs, size_t length) {
-    for (size_t i = 0; i < length; i += 2) {
-        lua_pushstring(lua, pairs[i]);
+// properties() -> array of the names of all properties, second names among them
+static int l_properties(lua_State *lua) {
+    char *table = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&table, &size);
+    if (!file) return luaL_error(lua, "out of memory");
+    rd_kafka_conf_properties_show(file);
+    fclose(file);
+    lua_newtable(lua);
+    int count = 0;
+    // "name     | C | range | ..." a property.
+    for (const char *line = table; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+        size_t len = strcspn(line, " |\n");
+        if (len == 0 || !strchr("abcdefghijklmnopqrstuvwxyz", *line)) continue;
+        lua_pushlstring(lua, line, len);
         lua_rawseti(lua, -2, ++count);
     }
-    rd_kafka_conf_dump_free(pairs, length);
-    return count;
-}
-
-// properties() -> array of the names of all properties
-static int l_properties(lua_State *lua) {
-    lua_newtable(lua);
-    size_t length;
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    const char **pairs = rd_kafka_conf_dump(conf, &length);
-    int count = add_names(lua, 0, pairs, length);
-    rd_kafka_conf_destroy(conf);
-    rd_kafka_topic_conf_t *topic = rd_kafka_topic_conf_new();
-    pairs = rd_kafka_topic_conf_dump(topic, &length);
-    add_names(lua, count, pairs, length);
-    rd_kafka_topic_conf_destroy(topic);
+    free(table);
     return 1;
 }
 

@@ -159,6 +159,16 @@ end
 
 local CREATE_OPTIONS = { partitions = "number", replication = "number", config = "table" }
 
+local function check_creation(given, what)
+  options.check(given, CREATE_OPTIONS, what, 3)
+  for _, name in ipairs { "partitions", "replication" } do
+    local value = given[name]
+    if value and (value < 1 or value > 100000 or value % 1 ~= 0) then
+      error(("%s: option '%s' must be a whole number from 1, got %g"):format(what, name, value), 3)
+    end
+  end
+end
+
 --- Creates a topic.
 ---@param name string
 ---@param given {partitions: integer|nil, replication: integer|nil, config: table<string, string|number>|nil}|nil
@@ -167,7 +177,7 @@ local CREATE_OPTIONS = { partitions = "number", replication = "number", config =
 function producer:create_topic(name, given)
   check_name(name, "create_topic")
   given = given or {}
-  options.check(given, CREATE_OPTIONS, "kafka:create_topic")
+  check_creation(given, "kafka:create_topic")
   local object = open(self, "create_topic")
   if embedded.is_address(self.brokers) then
     return embedded.create_topic(name, given.partitions or EMBEDDED_PARTITIONS)
@@ -213,7 +223,7 @@ end
 ---@return boolean ok
 function producer:ensure_topic(name, given)
   check_name(name, "ensure_topic")
-  options.check(given or {}, CREATE_OPTIONS, "kafka:ensure_topic")
+  check_creation(given or {}, "kafka:ensure_topic")
   open(self, "ensure_topic"):hold(name, true)
   task.background(function()
     while self.core and not try_to_ensure(self, name, given) do task.wait(nil, 1) end

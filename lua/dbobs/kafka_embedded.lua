@@ -19,6 +19,12 @@ function M.address()
   return broker:address()
 end
 
+--- Ends it, and its records with it.
+function M.close()
+  if broker then broker:close() end
+  broker = nil
+end
+
 --- Whether an address is that of the embedded broker of this process.
 ---@param address string
 ---@return boolean
