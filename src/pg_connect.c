@@ -1,8 +1,7 @@
-// Connecting: password command, PQconnectStartParams on a worker (it looks names up and reads files), then
-// PQconnectPoll as the socket allows. With several hosts the polls run on workers too, since libpq looks the next name
-// up in them. Each address has its own time, as libpq's documentation says of connect_timeout: one that does not even
-// accept is left to libpq's next one; one that accepts and then says nothing is struck off the list, and the rest is
-// tried from the start.
+// Connecting: the password command, PQconnectStartParams and each PQconnectPoll run on a worker: they look names up,
+// read files, and compute what SCRAM and TLS ask for; between them the loop waits for the socket. Each address has its
+// own time, as libpq's documentation says of connect_timeout: one that does not even accept is left to libpq's next
+// one; one that accepts and then says nothing is struck off the list, and the rest is tried from the start.
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,7 +24,6 @@ struct pg_start {
     uint64_t timeout_ms;
     atomic_bool abandoned;
     bool begun;  // libpq has started; the next work is a poll
-    bool poll_on_worker;
     PostgresPollingStatusType polled;
     char error[256];      // what failed before libpq was asked; "" when nothing did
     char address[320];    // the one that is being tried
@@ -52,7 +50,6 @@ static void begin(struct pg *pg) {
     start->polled = PGRES_POLLING_WRITING;
     // So that the server's refusal carries its SQLSTATE.
     PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE);
-    start->poll_on_worker = pg_params_look_up_again(pg->conn);
 }
 
 static void on_work(uv_work_t *work) {
@@ -178,12 +175,7 @@ static void advance(struct pg *pg) {
 
 void pg_connect_ready(struct pg *pg) {
     pg_socket_pause(&pg->socket);
-    if (pg->start->poll_on_worker) {
-        queue_work(pg);
-        return;
-    }
-    pg->start->polled = PQconnectPoll(pg->conn);
-    advance(pg);
+    queue_work(pg);
 }
 
 // Strikes the host that does not answer off the list and starts with the others. False when there is none.

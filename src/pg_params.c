@@ -54,15 +54,6 @@ static const char *option(const PQconninfoOption *options, const char *keyword) 
     return "";
 }
 
-bool pg_params_look_up_again(PGconn *conn) {
-    PQconninfoOption *options = PQconninfo(conn);
-    if (!options) return true;
-    bool again = strchr(option(options, "host"), ',') || strchr(option(options, "hostaddr"), ',') ||
-                 strcmp(option(options, "target_session_attrs"), "prefer-standby") == 0;
-    PQconninfoFree(options);
-    return again;
-}
-
 // Element i of a comma-separated list and its length; NULL behind the last.
 static const char *element(const char *list, size_t i, size_t *len) {
     while (i-- > 0) {

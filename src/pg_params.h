@@ -20,8 +20,6 @@ void pg_params_set(struct pg_params *params, const char *keyword, const char *va
 // Frees it; values are overwritten first, a password may be among them.
 void pg_params_free(struct pg_params *params);
 
-// Whether polling this connection may look another host name up.
-bool pg_params_look_up_again(PGconn *conn);
 // Takes the host that conn is trying out of the list of hosts. False when no other is left.
 bool pg_params_strike_host(struct pg_params *params, PGconn *conn);
 
