@@ -38,6 +38,8 @@ local CONNECT_TEXTS = {
   { "server does not support SSL", "set ssl = on in the server, or lower the option sslmode" },
   { "certificate verify failed", "the option sslrootcert must name who signed the server's certificate" },
   { "does not match host name", "the certificate is another host's: check the option host" },
+  { "invalid response to SSL negotiation", "what listens there is no PostgreSQL: check the option port" },
+  { "expected authentication request", "what listens there is no PostgreSQL: check the option port" },
   { "server closed the connection unexpectedly", "the server is restarting, or what listens there is no PostgreSQL" },
 }
 
