@@ -9,6 +9,12 @@ local M = {}
 --- What the statements begin with; collectors leave out of their reports what begins like this.
 M.MARK = "/* dbobs */ "
 
+-- From version 18 on pg_stat_statements drops comments before a statement: there the mark stands behind the first word
+-- as well.
+local function marked(sql)
+  return M.MARK .. sql:gsub("^(%s*%a+) ?", "%1 " .. M.MARK, 1)
+end
+
 local STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT = 20, 0.1, 60
 -- The server's own limit comes first; the client's is for a server that does not answer at all.
 local CLIENT_MARGIN = 5
@@ -16,7 +22,7 @@ local CLIENT_MARGIN = 5
 local PREAMBLE = 2
 
 -- A SQL_ASCII database may hold bytes that are no UTF-8: asked for UTF-8, the server would refuse the whole result.
-local SETTINGS = M.MARK .. [[select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
+local SETTINGS = marked [[select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
   set_config('idle_in_transaction_session_timeout', $3, true), set_config('timezone', 'UTC', true),
   set_config('datestyle', 'ISO, YMD', true), set_config('intervalstyle', 'postgres', true),
   set_config('extra_float_digits', '1', true), set_config('bytea_output', 'hex', true), set_config('jit', 'off', true),
@@ -30,7 +36,7 @@ end
 
 local function round_trip(statements, given)
   local list = {
-    { M.MARK .. "begin read only" },
+    { marked "begin read only" },
     {
       SETTINGS,
       milliseconds(given.statement_timeout, STATEMENT_TIMEOUT),
@@ -41,7 +47,7 @@ local function round_trip(statements, given)
   for _, statement in ipairs(statements) do
     local arguments = statement.args or {}
     local count = arguments.n or table.maxn(arguments)
-    list[#list + 1] = { M.MARK .. statement.sql, n = count + 1, unpack(arguments, 1, count) }
+    list[#list + 1] = { marked(statement.sql), n = count + 1, unpack(arguments, 1, count) }
   end
   list[#list + 1] = { M.MARK .. "commit" }
   return list

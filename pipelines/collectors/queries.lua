@@ -8,8 +8,9 @@ local collector = {
   options = { mask_passwords = true },
 }
 
--- {columns} are all columns of the view, which differ by version; {view} is pg_stat_statements with its schema.
--- A statement of a database that was dropped has the database's number.
+-- {columns} are all columns of the view, which differ by version; {view} is pg_stat_statements, with its schema.
+-- A statement of a database that was dropped has the database's number. Our own statements are left out: they carry a
+-- comment. But from version 16 on everybody's COMMIT is one entry, under the text that came first.
 local statements = [[
   select s.queryid::text as queryid,
          coalesce(s.query, '') as query,
@@ -21,7 +22,9 @@ local statements = [[
     from {view} s
     left join pg_roles r on r.oid = s.userid
     left join pg_database d on d.oid = s.dbid
-   where coalesce(s.query, '') not like '/* dbobs */%']]
+   where strpos(left(coalesce(s.query, ''), 40), '/* dbobs */') = 0
+      or (s.query in ('/* dbobs */ commit', '/* dbobs */ rollback')
+          and current_setting('server_version_num')::int >= 160000)]]
 
 -- Fields have the view's newest names; those that end in _time are milliseconds and get _ms. These are called otherwise:
 local names = {
@@ -47,7 +50,8 @@ local view = [[
     join pg_class c on c.relnamespace = e.extnamespace and c.relname = e.extname
    where e.extname = 'pg_stat_statements']]
 
-local NOT_LOADED = "55000"
+-- SQLSTATEs with a meaning here.
+local NOT_LOADED, NO_UTF8 = "55000", "22021"
 
 local function problem(failure)
   if failure.sqlstate ~= NOT_LOADED then return failure.text end
@@ -66,7 +70,7 @@ local function find_view(run)
     .. "postgresql.conf, restart the server, then run there: CREATE EXTENSION pg_stat_statements"):format(run.target.database)
 end
 
-local function complete(found)
+local function complete(found, from)
   local columns = {}
   for column in found.columns:gmatch "%S+" do
     if column ~= "queryid" and column ~= "query" then
@@ -74,7 +78,7 @@ local function complete(found)
       columns[#columns + 1] = ("s.%s as %s"):format(column, name)
     end
   end
-  return (statements:gsub("{(%w+)}", { columns = table.concat(columns, ", "), view = found.name }))
+  return (statements:gsub("{(%w+)}", { columns = table.concat(columns, ", "), view = from }))
 end
 
 function collector.collect(run)
@@ -92,16 +96,25 @@ function collector.collect(run)
     database_column = "database",
     masked_column = run.options.mask_passwords and "query" or nil,
   })
+  local function read(from)
+    return run:snapshot(nil, {
+      {
+        name = "statements",
+        sql = complete(found, from),
+        each = function(rows)
+          assert(writer:rows(rows, run.sink, run.batch))
+        end,
+      },
+    })
+  end
   local failures
-  failures, cause = run:snapshot(nil, {
-    {
-      name = "statements",
-      sql = complete(found),
-      each = function(rows)
-        assert(writer:rows(rows, run.sink, run.batch))
-      end,
-    },
-  })
+  failures, cause = read(found.name)
+  if failures and failures.statements and failures.statements.sqlstate == NO_UTF8 then
+    -- A SQL_ASCII database holds statements that this database's encoding cannot show: all without their texts.
+    run:partial("query texts are left out", ("a statement of a SQL_ASCII database is no UTF-8 (%s): let dbname be that "
+      .. "database and create the extension there, or SELECT pg_stat_statements_reset()"):format(failures.statements.message))
+    failures, cause = read(found.name .. "(false)")
+  end
   if not failures then return nil, cause end
   if failures.statements then return nil, problem(failures.statements) end
   return true
