@@ -73,17 +73,17 @@ describe("errors of PostgreSQL", function()
       return (errors.of_statement("query", { message = message, sqlstate = "42501" }, "watcher"))
     end
     assert.matches('GRANT pg_monitor TO "watcher"$', advice "permission denied for function pg_ls_waldir")
-    assert.matches('EXECUTE ON FUNCTION pg_read_file TO "watcher"$', advice "permission denied for function pg_read_file")
+    assert.matches('EXECUTE ON FUNCTION pg_ls_dir TO "watcher"$', advice "permission denied for function pg_ls_dir")
     assert.matches('GRANT SELECT ON TABLE orders TO "watcher"$', advice "permission denied for table orders")
     assert.matches('GRANT USAGE ON SCHEMA s TO "watcher"$', advice "permission denied for schema s")
     assert.matches('GRANT pg_monitor TO "watcher"$', advice "keine Berechtigung")
   end)
 
   it("read as one line, with what to do", function()
-    local text, info = errors.of_connect('connection to server at "h" (1.2.3.4), port 5432 failed: FATAL:  57P03: the '
-      .. "database system is starting up\nLOCATION:  ProcessStartupPacket, postmaster.c:2371", false)
-    assert.equal('postgres.connect: connection to server at "h" (1.2.3.4), port 5432 failed: FATAL: the database system '
-      .. "is starting up (57P03); the server is starting, recovering or shutting down: it is worth trying again", text)
+    local text, info = errors.of_connect('connection to server at "h", port 5432 failed: FATAL:  57P03: the database '
+      .. "system is starting up\nLOCATION:  ProcessStartupPacket, postmaster.c:2371", false)
+    assert.equal('postgres.connect: connection to server at "h", port 5432 failed: FATAL: the database system is '
+      .. "starting up (57P03); the server is starting, recovering or shutting down: it is worth trying again", text)
     assert.equal("57P03", info.sqlstate)
     assert.is_true(info.retryable)
   end)
