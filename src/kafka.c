@@ -183,6 +183,8 @@ static void take_log(struct kafka *kafka, rd_kafka_event_t *event) {
     static const char *const twice[] = {"FAIL", "ERROR", "FATAL", "FATALERR"};
     for (size_t i = 0; i < sizeof twice / sizeof *twice; i++)
         if (strcmp(facility, twice[i]) == 0) level = 7;
+    if (strcmp(facility, "GETPID") == 0 && strstr(text, "retrying"))
+        level = 7;  // as a broker does that has just started
     const char *rest = strncmp(text, "[thrd:", 6) == 0 ? strstr(text, "]: ") : NULL;
     kafka_report_add(kafka->report, level, "%s: %s", facility, rest ? rest + 3 : text);
 }

@@ -56,7 +56,8 @@ void kafka_topic_failed(struct kafka_topic *topic, const char *cause) {
     topic->failed++;
     if (topic->failing && report->failing) return;
     topic->failing = report->failing = true;
-    snprintf(report->failure, sizeof report->failure, "topic '%s': %s", topic->name, cause);
+    if (strstr(cause, topic->name)) snprintf(report->failure, sizeof report->failure, "%s", cause);
+    else snprintf(report->failure, sizeof report->failure, "topic '%s': %s", topic->name, cause);
     wakeup_signal(&report->changed);
 }
 
@@ -86,8 +87,7 @@ static void take_report(struct kafka_lane *lane, struct kafka_topic *topic, cons
     explain(lane, topic, message, text, sizeof text);
     if (!lane->closing && !lane->dying) kafka_topic_failed(topic, text);
     // The limit may have been lowered since it was asked for.
-    if (message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE && clock_monotonic_ns() > topic->ask_after_ns)
-        topic->known = false;
+    if (message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) topic->known = false;
     if (batch) batch_report(batch, text);
 }
 

@@ -9,7 +9,7 @@ local started = {}
 ---@param command string
 ---@return string output, boolean ok
 function M.shell(command)
-  local pipe = assert(io.popen(command .. '; echo "exit:$?"'))
+  local pipe = assert(io.popen(command .. '\necho "exit:$?"'))
   local text = pipe:read "*a"
   pipe:close()
   local output, code = text:match "^(.*)exit:(%d+)%s*$"

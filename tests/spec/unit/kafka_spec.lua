@@ -24,16 +24,19 @@ describe("properties", function()
 
   it("that librdkafka does not know are an error with the nearest name, at the caller's line", function()
     local text = refused { ["bootstrap.servers"] = "x:1", ["linger.msec"] = 5 }
-    assert.matches("kafka_spec%.lua:%d+: dbobs%.kafka: unknown librdkafka property 'linger%.msec'; did you mean 'linger%.ms'?",
-      text)
-    text = message_of(function() kafka.consumer { ["bootstrap.servers"] = "x:1", topics = { "t" }, ["fetch.wait.max"] = 5 } end)
+    assert.matches("kafka_spec%.lua:%d+: dbobs%.kafka: unknown librdkafka property 'linger%.msec'; "
+      .. "did you mean 'linger%.ms'?", text)
+    text = message_of(function()
+      kafka.consumer { ["bootstrap.servers"] = "x:1", topics = { "t" }, ["fetch.wait.max"] = 5 }
+    end)
     assert.matches("kafka_spec%.lua:%d+: kafka%.consumer: unknown librdkafka property 'fetch%.wait%.max'", text)
   end)
 
   it("with a value that librdkafka does not take are an error that names them", function()
     assert.matches("acks", refused { ["bootstrap.servers"] = "x:1", acks = "many" })
     assert.matches("property 'linger%.ms': ", refused { ["bootstrap.servers"] = "x:1", ["linger.ms"] = "soon" })
-    assert.matches("'acks' must be a string, a number or a boolean, got table", refused { ["bootstrap.servers"] = "x:1", acks = {} })
+    assert.matches("'acks' must be a string, a number or a boolean, got table",
+      refused { ["bootstrap.servers"] = "x:1", acks = {} })
     assert.matches("'bootstrap.servers' is missing", refused {})
     assert.matches("a table of properties expected", refused "localhost:9092")
     assert.matches('%["enable.idempotence"%] = false', refused { ["bootstrap.servers"] = "x:1", acks = 1 })
@@ -56,8 +59,8 @@ describe("properties", function()
 
   it("never show a secret in an error", function()
     for _, name in ipairs { "sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password" } do
-      local ok, cause = pcall(kafka.producer, { ["bootstrap.servers"] = "x:1", [name] = "hunter2\0", ["no.such"] = "hunter2",
-        ["security.protocol"] = "ssl" })
+      local ok, cause = pcall(kafka.producer, { ["bootstrap.servers"] = "x:1", [name] = "hunter2\0",
+        ["no.such"] = "hunter2", ["security.protocol"] = "ssl" })
       assert.is_false(ok)
       assert.is_nil(tostring(cause):find("hunter2", 1, true))
     end
@@ -295,7 +298,8 @@ describe("a producer", function()
 
   it("refuses wrong names and options at the caller's line", function()
     for _, wrong in ipairs { "", "a b", "a/b", "..", ("x"):rep(250) } do
-      assert.matches("kafka_spec%.lua:%d+: kafka:topic: .* is no name", message_of(function() producer:topic(wrong) end))
+      assert.matches("kafka_spec%.lua:%d+: kafka:topic: .* is no name",
+        message_of(function() producer:topic(wrong) end))
     end
     assert.matches("a topic's name expected, got nil", message_of(function() producer:topic() end))
     assert.matches("did you mean 'when_full'", message_of(function() producer:topic("x", { when_ful = "wait" }) end))
