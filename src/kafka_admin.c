@@ -99,6 +99,9 @@ static void fail(struct kafka_request *request, rd_kafka_resp_err_t code, const 
     request->code = code;
     const char *topic = request->topic ? request->topic : "*";
     kafka_explain(code, topic, acls[request->kind], request->error, sizeof request->error);
+    bool unanswered = code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (unanswered && request->kafka && request->kafka->suspect)
+        snprintf(request->error, sizeof request->error, "no broker can be reached: %s", request->kafka->last_error);
     // The broker's own words are better where it gives a reason that is not in the code.
     bool plain = strcmp(request->error, rd_kafka_err2str(code)) == 0;
     if (plain && text && *text) snprintf(request->error, sizeof request->error, "%s", text);
