@@ -261,8 +261,12 @@ static bool is_promising(const struct tail *tail, const struct tail_file *file) 
 }
 
 // A file without a complete first line: waits for it, unless the file is a rotated one's rest.
-static bool is_readable(const struct tail *tail, struct tail_file *file) {
-    if (tail_file_identify(file)) return true;
+static bool is_readable(struct tail *tail, struct tail_file *file) {
+    if (*file->first_line) return true;
+    if (tail_file_identify(file)) {
+        tail->unsaved = true;
+        return true;
+    }
     struct stat status;
     if (fstat(file->fd, &status)) return false;
     if (!file->eof_ns || status.st_size != file->seen_size) {
@@ -274,6 +278,15 @@ static bool is_readable(const struct tail *tail, struct tail_file *file) {
            clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
 }
 
+// Before the first line ever is handed out, the checkpoint must know its file: were we killed and the file rotated
+// meanwhile, nothing would tell what is missing.
+static bool must_record(struct tail *tail) {
+    if (tail->recorded || !tail->checkpoint.path) return false;
+    tail->unsaved = true;
+    tail_save(tail);
+    return true;
+}
+
 bool tail_next(struct tail *tail, struct tail_line *line) {
     if (next_in_buffer(tail, line)) return true;
     if (tail->look) tail_scan(tail, false);
@@ -282,6 +295,7 @@ bool tail_next(struct tail *tail, struct tail_line *line) {
             file = file->next;
             continue;
         }
+        if (*file->first_line && must_record(tail)) return false;
         // Lines of one commit are of one file.
         if (tail->open_file && tail->open_file != file) return false;
         take_up(tail, file);

@@ -11,6 +11,7 @@ struct tail_save {
     struct tail *tail;
     char *path;
     struct buf text;
+    bool records;  // a file with its identity
     int result;
     char error[512];
 };
@@ -88,6 +89,7 @@ static void after_write(uv_work_t *work, int status) {
     struct tail *tail = save->tail;
     tail->saving = NULL;
     if (save->result) tail->unsaved = true;
+    if (save->records) tail->recorded = true;
     tail_set_condition(tail, tail->checkpoint_condition, sizeof tail->checkpoint_condition,
                        save->result ? save->error : NULL);
     free_save(save);
@@ -102,6 +104,7 @@ void tail_save(struct tail *tail) {
     save->work.data = save;
     save->tail = tail;
     save->path = xstrdup(tail->checkpoint.path);
+    for (const struct tail_file *file = tail->files; file; file = file->next) save->records |= *file->first_line != '\0';
     format_positions(tail, &save->text);
     tail->unsaved = false;
     tail->saving = save;

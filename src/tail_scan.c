@@ -351,6 +351,7 @@ void tail_restore(struct tail *tail) {
     for (size_t i = 0; i < tail->checkpoint.count; i++) {
         if (strcmp(tail->checkpoint.positions[i].source, "file") != 0) continue;
         tail->from_end = false;
+        tail->recorded = true;
         restore(tail, &tail->checkpoint.positions[i]);
     }
 }

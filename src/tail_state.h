@@ -54,6 +54,7 @@ struct tail {
 
     struct checkpoint checkpoint;
     bool unsaved;
+    bool recorded;  // the checkpoint file knows a file: what follows it while we are away can be found
     struct tail_save *saving;
     char path_condition[512], checkpoint_condition[512];
     struct tail_note *notes, **notes_end;

@@ -209,7 +209,7 @@ local function send_all(self)
   end
 end
 
--- Followers whose task was cancelled: what they sent may still be delivered before the end, and counts for the
+-- Followers whose task was ended: what they sent may still be delivered before the end, and counts for the
 -- checkpoint that is written then.
 local draining = {}
 
@@ -217,7 +217,7 @@ local draining = {}
 ---@return nil, string error when the topic refuses a record
 function server_log:run()
   local ok, result, cause = pcall(send_all, self)
-  if not ok and result == task.CANCELLED then draining[#draining + 1] = self
+  if not ok and self.follower.core:acknowledge() and self.follower:progress().in_flight > 0 then draining[#draining + 1] = self
   else self:close() end
   if not ok then error(result, 0) end
   return result, cause

@@ -1,6 +1,7 @@
 --- Runs a collector of pipelines/ once on a target and keeps what it sends.
 local cjson = require "cjson"
 local memory = require "dbobs.core.memory"
+local pool = require "dbobs.pool"
 local run = require "dbobs.run"
 local sink = require "dbobs.sink"
 local target = require "dbobs.target"
@@ -31,6 +32,7 @@ end
 function M.collect(collector, given, options)
   local current = M.run(collector, given, options)
   assert(collector.collect(current))
+  pool.close(current.target)
   return M.records(current.out), current
 end
 

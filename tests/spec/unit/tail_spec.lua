@@ -470,6 +470,15 @@ describe("a server log", function()
     return seen
   end
 
+  -- The first turn that sends something.
+  local function turn(object)
+    while true do
+      local outcome, lines = object:turn()
+      if outcome ~= "wait" or lines > 0 then return outcome end
+      task.wait(object.follower.core, 10)
+    end
+  end
+
   before_each(function() out = memory() end)
 
   it("goes line by line to the topic, in order, once", function()
@@ -493,7 +502,7 @@ describe("a server log", function()
     out = memory(0, 3)
     write(path, "1\n2\n3\n4\n5\n6\n7\n")
     local object = server_log()
-    assert.equal("full", (object:turn()))
+    assert.equal("full", turn(object))
     assert.equal("full", (object:turn()))
     local texts = {}
     for _, one in ipairs(records(object, 7)) do texts[#texts + 1] = one.payload.text end
@@ -503,7 +512,7 @@ describe("a server log", function()
   it("is sent again from the checkpoint when records are not delivered", function()
     write(path, "1\n2\n3\n")
     local object = server_log()
-    object:turn()
+    turn(object)
     out:take "no"
     local seen = told(function() assert.equal(3, #records(object, 3)) end)
     assert.matches("lines were not delivered", seen, 1, true)

@@ -1,0 +1,382 @@
+-- pipelines/collectors/logs.lua, src/pglog*.c and src/tail*.c with the log of a real server.
+local cjson = require "cjson"
+local collector = require "support.collector"
+local lfs = require "lfs"
+local logs = require "collectors.logs"
+local memory = require "dbobs.core.memory"
+local pool = require "dbobs.pool"
+local postgres = require "dbobs.postgres"
+local process = require "support.process"
+local servers = require "support.servers"
+local tail = require "dbobs.tail"
+local task = require "dbobs.task"
+
+local function lines_of(path)
+  local lines = {}
+  for line in io.lines(path) do lines[#lines + 1] = line end
+  return lines
+end
+
+local function file_line(texts) return table.concat(texts, "\n") .. "\n" end
+
+-- Makes events of every kind in the server's log.
+local function make_events(server)
+  local function connect(more) return assert(postgres.connect(server:parameters(more or { dbname = "app" }))) end
+  local a, b = connect(), connect()
+
+  assert.is_nil(a:query "select 1/0")
+  assert.is_nil(postgres.connect(server:parameters { password = "wrong" }))
+  assert(a:query "set log_min_duration_statement = 0")
+  assert(a:query "select 'slow' as enough")
+  assert(a:query "set log_min_duration_statement = -1")
+
+  assert(a:query "set work_mem = '64kB'")
+  assert(a:query "select count(*) from (select g from generate_series(1, 50000) g order by g desc offset 1) s")
+
+  assert(a:query "load 'auto_explain'")
+  assert(a:query "set auto_explain.log_min_duration = 0")
+  for _, format in ipairs { "json", "text", "xml", "yaml" } do
+    assert(a:query("set auto_explain.log_format = " .. format))
+    assert(a:query(("select count(*) as %s from users"):format(format)))
+  end
+  assert(a:query "set auto_explain.log_min_duration = -1")
+
+  assert(a:query "begin" and b:query "begin")
+  assert(a:query "update users set name = 'a' where id = 1")
+  assert(b:query "update users set name = 'b' where id = 2")
+  local other = task.spawn(function() return a:query "update users set name = 'a' where id = 2" end)
+  local mine = b:query "update users set name = 'b' where id = 1"
+  local _, theirs = task.join(other)
+  assert.is_true((mine == nil) ~= (theirs == nil))
+  a:close()
+  b:close()
+
+  server:psql "checkpoint"
+  server:psql("create table if not exists dead as select g from generate_series(1, 1000) g", "app")
+  server:psql("delete from dead", "app")
+end
+
+describe("the log of a server", function()
+  local server, out, directory, objects
+
+  setup(function()
+    server = servers.postgres { name = "logs", "--set", "log_timezone=Europe/Berlin", "--set", "log_temp_files=0",
+      "--set", "log_autovacuum_min_duration=0", "--set", "autovacuum_naptime=1", "--set", "deadlock_timeout=50ms" }
+  end)
+
+  before_each(function()
+    out, directory, objects = memory(), servers.directory(), {}
+  end)
+
+  after_each(function()
+    for _, object in ipairs(objects) do object:close() end
+  end)
+
+  local function follow(path)
+    objects[#objects + 1] = assert(tail.server_log {
+      path = path or server.log, checkpoint = directory .. "/position.json", timezone = "Europe/Berlin", poll = "50ms", grace = "200ms",
+      envelope = { host = "h", port = 1, database = "postgres", environment = "test" }, to = out,
+    })
+    return objects[#objects]
+  end
+
+  -- Sends until done(records) says so; returns all records.
+  local function collect(object, done, what)
+    local seen = {}
+    local _, late = task.deadline("40s", function()
+      while not done(seen) do
+        local outcome = assert(object:turn())
+        for _, one in ipairs(collector.records(out)) do seen[#seen + 1] = one end
+        if outcome == "wait" and not done(seen) then task.wait(object.follower.core, 0.2) end
+      end
+      return true
+    end)
+    assert(not late, "waited in vain for " .. what)
+    return seen
+  end
+
+  local function types_of(records)
+    local types = {}
+    for _, one in ipairs(records) do
+      local kind = one.payload.event_type
+      types[kind] = types[kind] or {}
+      table.insert(types[kind], one)
+    end
+    return types
+  end
+
+  it("is told in events of every kind", function()
+    make_events(server)
+    local wanted = { "query_error", "authentication_failure", "connection", "deadlock", "checkpoint", "vacuum", "lock_wait",
+      "temp_file", "slow_query", "plan", "log" }
+    local types = types_of(collect(follow(), function(seen)
+      local types = types_of(seen)
+      for _, kind in ipairs(wanted) do
+        if not types[kind] then return false end
+      end
+      return #types.plan >= 4
+    end, "events of every kind"))
+
+    local one = types.query_error[1]
+    assert.same({ "22012", "division by zero", "select 1/0" }, { one.payload.error_code, one.payload.error_message, one.payload.query })
+    assert.same({ "app", "h:app", "error" }, { one.database, one.key, one.tags.log_level })
+    local instant = server:psql(([[select to_char(timestamp '%s' at time zone 'Europe/Berlin' at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')]])
+      :format(one.payload.record.timestamp:sub(1, 23)))
+    assert.equal(instant, one.timestamp)
+
+    one = types.authentication_failure[1]
+    assert.same({ "28P01", "postgres", "127.0.0.1", "critical" },
+      { one.payload.error_code, one.payload.user, one.payload.client_addr, one.tags.log_level })
+    one = types.deadlock[1]
+    assert.same({ "deadlock detected", "error" }, { one.payload.error_message, one.tags.log_level })
+    assert.matches("^update users set name", one.payload.query)
+    assert.matches("^Process %d+ waits for", one.payload.detail)
+    assert.is_true(types.temp_file[1].payload.size_bytes > 0)
+    assert.is_true(types.lock_wait[1].payload.duration_ms >= 50)
+    assert.is_true(types.slow_query[1].payload.duration_ms > 0)
+    local complete, vacuumed, formats, actions = {}, {}, {}, {}
+    for _, event in ipairs(types.checkpoint) do complete[event.payload.total_ms and "complete" or "starting"] = event.payload end
+    assert.is_number(complete.complete.buffers_written)
+    assert.is_number(complete.complete.distance_bytes)
+    for _, event in ipairs(types.vacuum) do vacuumed[event.payload.action] = event.payload end
+    local vacuum = vacuumed.vacuum or vacuumed.analyze
+    assert.is_number(vacuum.elapsed_ms)
+    assert.is_number(vacuum.buffers_hit)
+    assert.matches("^%w+%.[%w_]+%.[%w_]+$", vacuum.table)
+    for _, event in ipairs(types.plan) do formats[event.payload.format] = event.payload end
+    assert.equal("Aggregate", formats.json.plan.Plan["Node Type"])
+    assert.matches("^<explain", formats.xml.plan)
+    assert.matches("Node Type: \"Aggregate\"", formats.yaml.plan, 1, true)
+    assert.matches("Aggregate  (cost=", formats.text.plan, 1, true)
+    for _, event in ipairs(types.connection) do actions[event.payload.action] = event.payload end
+    assert.is_truthy(actions.received and actions.authenticated and actions.authorized)
+    assert.is_number(actions.closed.duration_ms)
+  end)
+
+  it("comes line by line, once, unchanged, whatever befalls the file", function()
+    local object = follow()
+    local total = 0
+    local function burst(name)
+      local db = assert(postgres.connect(server:parameters { dbname = "app" }))
+      for i = 1, 200 do
+        assert(db:query(("do $$ begin raise log 'burst %s %d'; end $$"):format(name, i)))
+      end
+      db:close()
+      total = total + 200
+    end
+    local function bursts(seen)
+      local count = 0
+      for _, one in ipairs(seen) do
+        if (one.payload.record.message or ""):find "^burst" then count = count + 1 end
+      end
+      return count
+    end
+
+    burst "first"
+    local seen = collect(object, function(records) return bursts(records) >= total end, "the first burst")
+    os.rename(server.log, server.log .. ".1")
+    burst "renamed"
+    server:psql "select pg_rotate_logfile()"
+    process.until_true(function() return lfs.attributes(server.log) end, "a new log file")
+    burst "rotated"
+    local first = seen
+    seen = collect(object, function(records) return bursts(records) >= total - 200 end, "the bursts around a rename")
+    for i, one in ipairs(seen) do first[#first + i - i + 1] = one end
+    object:flush()
+    object:close()
+
+    burst "away"
+    os.rename(server.log, server.log .. ".2")
+    server:psql "select pg_rotate_logfile()"
+    process.until_true(function() return lfs.attributes(server.log) end, "a new log file")
+    burst "back"
+    object = follow()
+    seen = collect(object, function(records) return bursts(records) >= 400 end, "the bursts while nobody read")
+    for _, one in ipairs(seen) do first[#first + 1] = one end
+
+    servers.shell(("cp %s %s.3 && : > %s"):format(server.log, server.log, server.log))
+    burst "truncated"
+    seen = collect(object, function(records) return bursts(records) >= 200 end, "the burst after copytruncate")
+    for _, one in ipairs(seen) do first[#first + 1] = one end
+
+    local written, sent = {}, {}
+    for _, suffix in ipairs { ".1", ".2", ".3", "" } do
+      for _, line in ipairs(lines_of(server.log .. suffix)) do
+        local object_of_line = cjson.decode(line)
+        written[("%s/%d"):format(object_of_line.session_id, object_of_line.line_num)] = line
+      end
+    end
+    for _, one in ipairs(first) do
+      local uid = one.payload.uid
+      assert.is_nil(sent[uid], "twice: " .. uid)
+      sent[uid] = true
+      assert(written[uid], "not written: " .. uid)
+      assert.truthy(one.text:find('"record":' .. written[uid] .. "}}", 1, true))
+    end
+    assert.equal(total, bursts(first))
+  end)
+
+  it("may hold bytes that are no UTF-8", function()
+    server:psql "drop database if exists ascii"
+    server:psql "create database ascii template template0 encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'"
+    local db = assert(postgres.connect(server:parameters { dbname = "ascii" }))
+    assert(db:query "set client_encoding to sql_ascii")
+    assert.is_nil(db:query "select 1/0 as \"caf\233 \255\"")
+    db:close()
+    local found
+    collect(follow(), function(seen)
+      for _, one in ipairs(seen) do
+        if one.database == "ascii" and one.payload.event_type == "query_error" then found = one end
+      end
+      return found
+    end, "the error of the SQL_ASCII database")
+    assert.equal('select 1/0 as "caf\239\191\189 \239\191\189"', found.payload.query)
+    assert.equal(found.payload.query, found.payload.record.statement)
+  end)
+
+  it("is followed by the collector, in the server's own time zone, until it is cancelled", function()
+    local current = collector.run(logs, server:target { log_file = server.log })
+    function current:checkpoint() return directory .. "/collector.json" end -- luacheck: ignore 212
+    local follower = task.spawn(logs.follow, current)
+    local seen = {}
+    local _, late = task.deadline("20s", function()
+      while #seen < 10 do
+        for _, one in ipairs(collector.records(current.out)) do seen[#seen + 1] = one end
+        task.wait(nil, 0.02)
+      end
+      return true
+    end)
+    assert.is_nil(late)
+    assert.equal("running", task.status(follower))
+    current.out:take()
+    task.cancel(follower)
+    task.join(follower)
+    pool.close(current.target)
+    assert.equal(server.host, seen[1].host)
+    local ahead = cjson.decode(lines_of(server.log .. ".1")[1]).timestamp
+    assert.matches(" CES?T$", ahead)
+    local local_hour, hour = tonumber(seen[1].payload.record.timestamp:sub(12, 13)), tonumber(seen[1].timestamp:sub(12, 13))
+    assert.is_true((local_hour - hour) % 24 == (seen[1].payload.record.timestamp:find "CEST" and 2 or 1))
+  end)
+
+  it("is described by check", function()
+    local current = collector.run(logs, server:target { log_file = server.log })
+    assert.matches("postgresql.json: 1 file", logs.check(current), 1, true)
+    current = collector.run(logs, server:target { log_file = directory })
+    local text, cause = logs.check(current)
+    assert.is_nil(text)
+    assert.matches("it is a directory", cause, 1, true)
+    assert.matches("no log_file", logs.check(collector.run(logs, server:target())), 1, true)
+    current = collector.run(logs, server:target())
+    assert.is_true(logs.follow(current))
+  end)
+end)
+
+describe("activity events", function()
+  local server
+  setup(function()
+    server = servers.postgres { name = "logs" }
+  end)
+
+  local function of_type(records, kind)
+    local found = {}
+    for _, one in ipairs(records) do
+      if one.payload.event_type == kind then found[#found + 1] = one end
+    end
+    return found
+  end
+
+  it("count connections", function()
+    local idle, busy = assert(postgres.connect(server:parameters())), assert(postgres.connect(server:parameters()))
+    assert(busy:query "begin")
+    local records, current = collector.collect(logs, server:target())
+    idle:close()
+    busy:close()
+    assert.same({}, current.told)
+    local stats = of_type(records, "connection_stats")
+    assert.equal(1, #stats)
+    local payload = stats[1].payload
+    assert.equal(300, payload.max_connections)
+    assert.is_true(payload.total >= 3 and payload.active >= 1 and payload.idle >= 1 and payload.idle_in_transaction >= 1)
+    assert.is_true(payload.total >= payload.active + payload.idle + payload.idle_in_transaction)
+    assert.equal(0, payload.waiting)
+    assert.equal("info", stats[1].tags.log_level)
+    assert.equal(server.host .. ":postgres", stats[1].key)
+  end)
+
+  it("tell the deadlocks of each database that had some", function()
+    process.until_true(function()
+      return server:psql "select deadlocks > 0 from pg_stat_database where datname = 'app'" == "t"
+    end, "the deadlock to be counted")
+    local deadlocks = of_type(collector.collect(logs, server:target()), "deadlocks")
+    assert.equal(1, #deadlocks)
+    assert.equal("app", deadlocks[1].database)
+    assert.equal("error", deadlocks[1].tags.log_level)
+    assert.equal(tonumber(server:psql "select deadlocks from pg_stat_database where datname = 'app'"), deadlocks[1].payload.count)
+  end)
+
+  it("tell how far each standby is behind", function()
+    assert.same({}, of_type(collector.collect(logs, server:target()), "replication_lag"))
+    local standby = servers.postgres { name = "logs standby", primary = server }
+    process.until_true(function() return server:psql "select count(*) from pg_stat_replication where state = 'streaming'" == "1" end,
+      "the standby")
+    server:psql("update products set stock = stock + 1", "app")
+    local lag = of_type(collector.collect(logs, server:target()), "replication_lag")
+    assert.equal(1, #lag)
+    local payload = lag[1].payload
+    assert.same({ "standby", "streaming", "127.0.0.1" }, { payload.application_name, payload.state, payload.client_addr })
+    for _, name in ipairs { "write_lag_bytes", "flush_lag_bytes", "replay_lag_bytes" } do assert.is_number(payload[name]) end
+    -- On the standby itself nothing fails although it has no current position.
+    local records, current = collector.collect(logs, standby:target())
+    assert.same({}, current.told)
+    assert.equal(1, #of_type(records, "connection_stats"))
+    servers.drop(standby)
+  end)
+end)
+
+describe("a script that follows a file", function()
+  it("loses no line when it is killed at any moment", function()
+    local directory = servers.directory()
+    local path, got = directory .. "/a.log", directory .. "/got"
+    local script = process.write(directory .. "/follow.lua", ([[
+      local dbobs = require "dbobs"
+      local out = io.open(%q, "a")
+      for line in dbobs.tail { path = %q, checkpoint = %q, poll = "20ms", grace = "300ms" } do
+        out:write(line, "\n")
+        out:flush()
+      end]]):format(got, path, directory .. "/position.json"))
+    local n = 0
+    local function write(name, count)
+      local texts = {}
+      for i = 1, count do texts[i] = "line " .. n + i end
+      n = n + count
+      local file = assert(io.open(name, "ab"))
+      file:write(file_line(texts))
+      file:close()
+    end
+    write(path, 1)
+    for round = 1, 5 do
+      local one = process.start { "run", script }
+      write(path, 3000)
+      process.until_true(function() return (process.read(got) or ""):find("line " .. n - 3000 + round * 7 .. "\n", 1, true) end, "lines")
+      one:signal "KILL"
+      one:wait()
+      if round % 2 == 0 then
+        os.rename(path, path .. "." .. round)
+        write(path .. "." .. round, 10)
+      end
+      write(path, 10)
+    end
+    local one = process.start { "run", script }
+    process.until_true(function() return (process.read(got) or ""):find("line " .. n .. "\n", 1, true) end, "the last line")
+    one:signal "TERM"
+    assert.equal(0, one:wait())
+    local seen = {}
+    for line in process.read(got):gmatch "line (%d+)\n" do seen[tonumber(line)] = true end
+    local lost = {}
+    for i = 1, n do
+      if not seen[i] then lost[#lost + 1] = i end
+    end
+    assert.equal("", table.concat(lost, " "))
+  end)
+end)
