@@ -14,7 +14,7 @@
 enum {
     RESOURCE_METRICS_TAG = 1 << 3 | 2,  // field 1 of the request, length-delimited
     MAX_FRAME = 11,                     // that tag and a varint
-    LIMIT_WITHOUT_LIMIT = 16 << 20      // for sinks that take any size: memory stays bounded
+    LIMIT_WITHOUT_LIMIT = 4 << 20       // for sinks that take any size: memory stays bounded
 };
 
 struct point {
@@ -362,13 +362,21 @@ enum sink_result otlp_resource_end(struct otlp_request *request, char *error, si
     return result;
 }
 
+// A request that is done may wait long for Lua's collector, which does not know how much memory it holds.
+static void release(struct otlp_request *request) {
+    arena_free(&request->arena);
+    buf_free(&request->record);
+}
+
 enum sink_result otlp_finish(struct otlp_request *request, char *error, size_t size) {
-    return put_record(request, error, size);
+    enum sink_result result = put_record(request, error, size);
+    if (result != SINK_FULL) release(request);
+    return result;
 }
 
 void otlp_discard(struct otlp_request *request) {
     close_resource(request);
-    buf_clear(&request->record);
+    release(request);
 }
 
 struct otlp_counts otlp_counts(const struct otlp_request *request) {

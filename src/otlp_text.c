@@ -2,6 +2,8 @@
 // otlp_read.c, which are freed before returning.
 #include "otlp_text.h"
 
+#include <stdbool.h>
+
 #include "otlp_read.h"
 #include "plain.h"
 
@@ -41,6 +43,11 @@ static void put_point(struct buf *out, const Otlp__Metric *metric, const Otlp__N
     put_number(out, point);
 }
 
+// "1" stands for a plain number.
+static bool has_unit(const Otlp__Metric *metric) {
+    return metric->unit.len && !(metric->unit.len == 1 && metric->unit.data[0] == '1');
+}
+
 static void put_metric_lines(struct buf *out, const Otlp__Metric *metric) {
     struct points points = points_of(metric);
     if (!points.count) {
@@ -51,8 +58,10 @@ static void put_metric_lines(struct buf *out, const Otlp__Metric *metric) {
     for (size_t i = 0; i < points.count; i++) {
         buf_puts(out, "    ");
         put_point(out, metric, points.list[i]);
-        if (metric->unit.len) buf_putc(out, ' ');
-        put_plain(out, metric->unit);
+        if (has_unit(metric)) {
+            buf_putc(out, ' ');
+            put_plain(out, metric->unit);
+        }
         buf_putc(out, '\n');
     }
 }
