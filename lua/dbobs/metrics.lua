@@ -149,10 +149,10 @@ local function collect(run, collector)
   server:resource()
   local names, rows = ask_server(run, server, set)
   if not names then return nil, rows end
-  for _, name in ipairs(names) do collect_database(run, name, rows[name], set) end
   if set.database_count then server:point(set.database_count, #names) end
   local _, lost = server:finish()
   report(run, "metrics: records of the server", lost)
+  for _, name in ipairs(names) do collect_database(run, name, rows[name], set) end
   run.state.series:forget(run.time - REMEMBER_US)
   return true
 end

@@ -6,7 +6,8 @@ local otlp = require "dbobs.otlp"
 local M = {}
 
 local COLLECTOR = {
-  definitions = "table", database_list = "string", server = "table", databases = "table", relations = "table",
+  definitions = "table", database_list = "string", database_count = "string", server = "table", databases = "table",
+  relations = "table",
 }
 local BLOCK = {
   name = "string", from = "string", points = "table", attributes = "table", resource = "table", identity = "string",
@@ -48,6 +49,8 @@ end
 function M.check(collector)
   local ok, cause = pcall(function()
     check_options(collector, COLLECTOR, "metrics")
+    if not collector.database_list then error("metrics: `database_list` is missing", 0) end
+    if collector.database_count then metric_of(collector, collector.database_count, "metrics: database_count") end
     for _, list in ipairs { "server", "databases", "relations" } do
       for _, block in ipairs(collector[list] or {}) do check_block(collector, block) end
     end
@@ -134,14 +137,14 @@ end
 --- The statements and plans for a server's major version.
 ---@param collector table
 ---@param version integer like 15
----@return {database_list: string, server: table[], databases: table[], relations: table[], database_count: table}
+---@return {database_list: string, server: table[], databases: table[], relations: table[], database_count: table|nil}
 function M.compile(collector, version)
   return {
     database_list = collector.database_list,
     server = compile_list(collector, collector.server, version),
     databases = compile_list(collector, collector.databases, version),
     relations = compile_list(collector, collector.relations, version),
-    database_count = metric_of(collector, "postgresql.database.count", "database_list"),
+    database_count = collector.database_count and metric_of(collector, collector.database_count, "database_count"),
   }
 end
 

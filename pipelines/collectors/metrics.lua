@@ -27,6 +27,7 @@ return metrics.collector {
 
   -- Which databases are collected, asked each time. A target's `databases` and `exclude_databases` choose among them.
   database_list = "select datname from pg_database where " .. connectable .. " order by datname",
+  database_count = "postgresql.database.count", -- how many these are
 
   -- Once per server: about the server itself.
   server = {

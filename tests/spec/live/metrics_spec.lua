@@ -141,7 +141,7 @@ for _, major in ipairs { 15, 18 } do
     it("are sent as one record for each database and one for the server", function()
       local keys = {}
       for i, record in ipairs(records) do keys[i] = record.key end
-      assert.same({ "127.0.0.1:app", "127.0.0.1:postgres", "127.0.0.1:postgres" }, keys)
+      assert.same({ "127.0.0.1:postgres", "127.0.0.1:app", "127.0.0.1:postgres" }, keys)
       for _, point in ipairs(points) do
         assert.equal(point.key, "127.0.0.1:" .. (point.resource["postgresql.database.name"] or "postgres"))
       end
@@ -487,6 +487,21 @@ describe("a metrics collector", function()
     assert.equal("0", value(points, "postgresql.table.count", { ["db.name"] = "gone" }))
   end)
 
+  it("sends nothing half when the connection is lost", function()
+    local points, _, run = scrape {
+      databases = { { name = "sizes", database = "datname", from = "(values ('app', 7)) v (datname, size)",
+        points = { { "postgresql.db_size", "size" } } } },
+      relations = {
+        { name = "tables", from = "pg_stat_user_tables", points = { { "postgresql.rows", "1" } },
+          count = "postgresql.table.count" },
+        { name = "deadly", from = "pg_terminate_backend(pg_backend_pid())", points = { { "postgresql.rows", "1" } } },
+      },
+    }
+    assert.equal(1, run.failed_parts)
+    assert.equal(1, #points)
+    assert.equal("7", value(points, "postgresql.db_size", { ["db.name"] = "app" }))
+  end)
+
   it("fails as a whole when there is no server, and sends nothing", function()
     local to = memory()
     local scraper = support.scraper(collector, server:target { port = 1, connect_timeout = "2s" }, to)
@@ -506,7 +521,10 @@ describe("a metrics collector", function()
 
   it("is refused when its blocks are wrong, with the place and the nearest name", function()
     local function refused(block, pattern)
-      local ok, cause = pcall(function() return { metrics.collector { server = { block } } } end)
+      local ok, cause = pcall(function()
+        local made = metrics.collector { database_list = "select 'app' as datname", server = { block } }
+        return made
+      end)
       assert.is_false(ok)
       assert.matches(pattern, cause)
       assert.matches("metrics_spec.lua:%d+:", cause)
