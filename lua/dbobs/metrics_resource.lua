@@ -3,19 +3,14 @@ local sys = require "dbobs.core.sys"
 
 local M = {}
 
--- Whether the configured host is this machine: then the records name it as others know it.
-local function is_here(host)
-  return host == "localhost" or host == "::1" or host:find "^127%." ~= nil or host:find "^[/@]" ~= nil
-end
-
 --- The resource attributes of a target, or of one of its databases, as pairs.
 ---@param target table see dbobs.target
 ---@param options {service_name: string}
 ---@param database string|nil
 ---@return (string|number)[][] pairs
 function M.attributes(target, options, database)
-  local configured = target.parameters.host or target.host_name
-  local host = is_here(configured) and sys.hostname() or target.host_name
+  -- A server on this machine is named as others know it.
+  local host = target.is_local and sys.hostname() or target.host_name
   local pairs_of = {
     { "service.instance.id", ("%s:%d"):format(host, target.port_number) },
     { "service.name", options.service_name },

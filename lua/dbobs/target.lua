@@ -42,9 +42,15 @@ local function record_host(target, effective)
   return host
 end
 
+-- Whether the server runs on this machine: a socket directory (also libpq's own default) or a loopback address.
+local function is_local(effective)
+  local host = effective.host or effective.hostaddr or ""
+  return host == "" or host == "localhost" or host == "::1" or host:find "^127%.%d" ~= nil or host:find "^[/@]" ~= nil
+end
+
 --- Checks one entry of targets.lua and completes it.
 ---@param given table libpq parameters and our options
----@return table|nil target with name, host_name (of the records), port_number, database, parameters for libpq
+---@return table|nil target with name, host_name (of the records), port_number, is_local, database, parameters for libpq
 ---@return string|nil problem
 function M.new(given)
   if type(given) ~= "table" then return nil, ("a target must be a table, got %s"):format(type(given)) end
@@ -60,12 +66,14 @@ function M.new(given)
   if not effective then return nil, ("%s: %s"):format(what, cause) end
   local host = record_host(given, effective)
   if not host then
-    return nil, what .. ": a Unix socket or a list of hosts needs the option 'name', which stands as host in the records"
+    return nil, what
+      .. ": a Unix socket or a list of hosts needs the option 'name', which stands as host in the records"
   end
   return {
     name = given.name or host,
     host_name = host,
     port_number = tonumber((tostring(effective.port or 5432):match "^%d+")) or 5432,
+    is_local = is_local(effective),
     database = effective.dbname,
     user = effective.user,
     environment = given.environment or os.getenv "ENVIRONMENT" or "development",

@@ -183,6 +183,22 @@ for _, major in ipairs { 15, 18 } do
       end
     end)
 
+    it("name the server by its configured host, or by this machine's name when it is local", function()
+      local now = collect(server, { host = server.socket, name = "over-socket", databases = { "app" } })
+      local resource = now[1].resource
+      assert.equal("over-socket:postgres", now[1].key)
+      assert.equal("over-socket", resource["server.address"])
+      assert.equal(sys.hostname(), resource["host.name"])
+      assert.equal(sys.hostname() .. ":" .. server.port, resource["service.instance.id"])
+      now = collect(server, { host = "db.example.org", hostaddr = "127.0.0.1", environment = "staging",
+        databases = { "app" } })
+      resource = now[1].resource
+      assert.equal("db.example.org:postgres", now[1].key)
+      assert.equal("db.example.org", resource["host.name"])
+      assert.equal("db.example.org:" .. server.port, resource["service.instance.id"])
+      assert.equal("staging", resource["deployment.environment"])
+    end)
+
     it("agree with the statistics of each table", function()
       local users = of_table(server, points, "users")
       assert.is_true(users.n_tup_upd == 100 and users.vacuum_count == 1 and users.idx_hit > 0)
