@@ -1,5 +1,5 @@
-// Binding "dbobs.core.record": the writer that turns rows of a result into records of raw-logs and raw-queries without a
-// Lua value for any of them. A writer also offers its envelope to other bindings.
+// Binding "dbobs.core.record": the writer that turns rows of a result into records of raw-logs and raw-queries without
+// a Lua value for any of them. A writer also offers its envelope to other bindings.
 #include <string.h>
 
 #include "bindings.h"
@@ -69,9 +69,14 @@ static int l_rows(lua_State *lua) {
     int row = (int)luaL_optinteger(lua, 5, 0);
     char error[256];
     switch (record_rows_put(writer, result, &row, sink, batch, error, sizeof error)) {
-    case SINK_OK: lua_pushboolean(lua, 1); return 1;
-    case SINK_FULL: lua_pushinteger(lua, row); return 1;
-    default: return luax_fail(lua, "record.rows: %s", error);
+    case SINK_OK:
+        lua_pushboolean(lua, 1);
+        return 1;
+    case SINK_FULL:
+        lua_pushinteger(lua, row);
+        return 1;
+    default:
+        return luax_fail(lua, "record.rows: %s", error);
     }
 }
 

@@ -20,8 +20,8 @@
 
 struct follower {
     struct tail *tail;
-    struct batch *batch;   // of the lines since the last commit
-    struct record *held;   // built, and refused by a full sink
+    struct batch *batch;  // of the lines since the last commit
+    struct record *held;  // built, and refused by a full sink
 };
 
 struct parser {
@@ -133,7 +133,8 @@ static int l_pump(lua_State *lua) {
                 outcome = "wait";
                 break;
             }
-            const struct pglog_line read = {line.text, line.len, line.dropped, line.first_line, line.truncations, line.offset};
+            const struct pglog_line read = {line.text,       line.len,         line.dropped,
+                                            line.first_line, line.truncations, line.offset};
             follower->held = pglog_read(log, &read, now_us);
         }
         size_t len = follower->held->value.len;
@@ -235,15 +236,9 @@ static int l_pglog_problems(lua_State *lua) {
 }
 
 static const luaL_Reg methods[] = {
-    {"next", l_next},
-    {"commit", l_commit},
-    {"acknowledge", l_acknowledge},
-    {"pump", l_pump},
-    {"note", l_note},
-    {"conditions", l_conditions},
-    {"progress", l_progress},
-    {"close", l_close},
-    {NULL, NULL},
+    {"next", l_next},         {"commit", l_commit}, {"acknowledge", l_acknowledge},
+    {"pump", l_pump},         {"note", l_note},     {"conditions", l_conditions},
+    {"progress", l_progress}, {"close", l_close},   {NULL, NULL},
 };
 static const luaL_Reg meta[] = {{"__gc", l_close}, {NULL, NULL}};
 static const luaL_Reg pglog_methods[] = {{"read", l_pglog_read}, {"problems", l_pglog_problems}, {NULL, NULL}};

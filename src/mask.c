@@ -92,7 +92,8 @@ bool mask_passwords(struct buf *out, const char *text, size_t len) {
         size_t end = literal_end(text, len, begin);
         if (end == begin || (begin == at && closes(text, at))) continue;
         // A literal goes on in the next line: 'a' newline 'b'.
-        for (size_t next = skip_between(text, len, end); next < len && text[next] == '\''; next = skip_between(text, len, end))
+        for (size_t next = skip_between(text, len, end); next < len && text[next] == '\'';
+             next = skip_between(text, len, end))
             end = quoted_end(text, len, next);
         buf_put(out, text + done, begin - done);
         buf_puts(out, "'***'");

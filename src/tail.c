@@ -1,6 +1,6 @@
 // The follower: cuts files into lines, and moves the checkpoint over what was acknowledged without a gap.
-// A line is handed out once its newline is there. At a file's end its head is compared before anything read is believed:
-// a file that was truncated and written again looks like one that grew.
+// A line is handed out once its newline is there. At a file's end its head is compared before anything read is
+// believed: a file that was truncated and written again looks like one that grew.
 #include "tail.h"
 
 #include <errno.h>
@@ -42,8 +42,7 @@ static void on_closed(uv_handle_t *handle) {
 // Watches the directory; where that does not work, or not yet, the timer alone finds what changes.
 static void watch_directory(struct tail *tail) {
     char *directory = tail_file_directory(tail->pattern);
-    if (!strpbrk(directory, "*?["))
-        tail->watching = uv_fs_event_start(&tail->watch, on_watch, directory, 0) == 0;
+    if (!strpbrk(directory, "*?[")) tail->watching = uv_fs_event_start(&tail->watch, on_watch, directory, 0) == 0;
     free(directory);
 }
 
@@ -134,8 +133,8 @@ static void stat_files(struct tail *tail) {
         struct stat status;
         if (file->fd < 0 || !file->eof_ns || fstat(file->fd, &status)) continue;
         bool changed = status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
-        bool due = file->gone && file->seen_size > file->read &&
-                   now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+        bool due =
+            file->gone && file->seen_size > file->read && now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
         if (changed) file->eof_ns = 0;
         if (changed || due) wakeup_signal(&tail->news);
     }
@@ -274,8 +273,7 @@ static bool is_readable(struct tail *tail, struct tail_file *file) {
         file->seen_mtime_ns = tail_file_mtime_ns(&status);
         file->eof_ns = clock_monotonic_ns();
     }
-    return status.st_size > 0 && file->gone &&
-           clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+    return status.st_size > 0 && file->gone && clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
 }
 
 // Before the first line ever is handed out, the checkpoint must know its file: were we killed and the file rotated
@@ -348,8 +346,8 @@ static void go_back(struct tail *tail) {
     tail->current = NULL;
     for (struct tail_file *file = tail->files; file; file = file->next) {
         if (file->fd < 0 && !file->copy && file->read > file->acked)
-            tail_note(tail, "%s was truncated before bytes %lld to %lld of it were acknowledged: they are lost", file->path,
-                      (long long)file->acked, (long long)file->read);
+            tail_note(tail, "%s was truncated before bytes %lld to %lld of it were acknowledged: they are lost",
+                      file->path, (long long)file->acked, (long long)file->read);
         if (file->fd < 0) file->acked = file->read;
         file->read = file->acked;
         file->eof_ns = 0;

@@ -19,14 +19,16 @@ int tail_file_open(const char *path, struct stat *status, char *error, size_t si
     // Without O_NONBLOCK a named pipe would hold us up here.
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        const char *hint = errno == EACCES ? ": let this user read it (PostgreSQL: log_file_mode = 0640 and its group)" : "";
+        const char *hint =
+            errno == EACCES ? ": let this user read it (PostgreSQL: log_file_mode = 0640 and its group)" : "";
         snprintf(error, size, "cannot read %s: %s%s", path, strerror(errno), hint);
         return -1;
     }
     if (fstat(fd, status) == 0 && S_ISREG(status->st_mode)) return fd;
     if (S_ISDIR(status->st_mode))
-        snprintf(error, size, "cannot follow %s: it is a directory; a pattern such as %s/*.json follows the files in it",
-                 path, path);
+        snprintf(error, size,
+                 "cannot follow %s: it is a directory; a pattern such as %s/*.json follows the files in it", path,
+                 path);
     else snprintf(error, size, "cannot follow %s: it is no regular file", path);
     close(fd);
     return -1;

@@ -21,14 +21,14 @@ struct tail_file {
     char head[TAIL_HEAD];
     size_t head_len;
     uint32_t truncations;
-    int64_t read;   // offset behind the last line that was handed out
-    int64_t acked;  // offset behind the last line whose record is acknowledged
-    unsigned segments;  // handed out and not acknowledged, see tail.c
+    int64_t read;                      // offset behind the last line that was handed out
+    int64_t acked;                     // offset behind the last line whose record is acknowledged
+    unsigned segments;                 // handed out and not acknowledged, see tail.c
     int64_t seen_size, seen_mtime_ns;  // when its end was reached
     int64_t eof_ns;                    // monotonic time of that; 0: there may be more to read
-    bool gone;          // its path names another file, or none
-    bool copy;          // a copy of a file that is followed: never read
-    bool listed;        // the last look into the directory found it
+    bool gone;                         // its path names another file, or none
+    bool copy;                         // a copy of a file that is followed: never read
+    bool listed;                       // the last look into the directory found it
 };
 
 // Opens a regular file for reading. -1 with `error` ("cannot read <path>: ...") for anything else.

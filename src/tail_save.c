@@ -1,5 +1,5 @@
-// What a follower tells and keeps: notes, conditions, and its checkpoint, which a worker thread writes because fsync can
-// take long. A failed write is tried again at the next poll; reading goes on meanwhile.
+// What a follower tells and keeps: notes, conditions, and its checkpoint, which a worker thread writes because fsync
+// can take long. A failed write is tried again at the next poll; reading goes on meanwhile.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +104,8 @@ void tail_save(struct tail *tail) {
     save->work.data = save;
     save->tail = tail;
     save->path = xstrdup(tail->checkpoint.path);
-    for (const struct tail_file *file = tail->files; file; file = file->next) save->records |= *file->first_line != '\0';
+    for (const struct tail_file *file = tail->files; file; file = file->next)
+        save->records |= *file->first_line != '\0';
     format_positions(tail, &save->text);
     tail->unsaved = false;
     tail->saving = save;

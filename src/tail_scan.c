@@ -204,8 +204,7 @@ void tail_begin_anew(struct tail *tail, struct tail_file *file) {
     file->fd = -1;
     file->gone = true;
     file->eof_ns = 0;
-    const struct tail_wanted wanted = {
-        .directory_of = file->path, .first_line = file->first_line, .size = file->read};
+    const struct tail_wanted wanted = {.directory_of = file->path, .first_line = file->first_line, .size = file->read};
     struct tail_file *copy = *file->first_line ? tail_file_search(&wanted) : NULL;
     if (copy) {
         forget_copy(tail, copy->device, copy->inode);
@@ -213,8 +212,10 @@ void tail_begin_anew(struct tail *tail, struct tail_file *file) {
                   copy->path);
         adopt(file, copy);
     } else if (file->read > 0) {
-        tail_note(tail, "%s was truncated and begun anew when %lld bytes of it were read: what it held behind them, if "
-                  "anything, is lost", file->path, (long long)file->read);
+        tail_note(tail,
+                  "%s was truncated and begun anew when %lld bytes of it were read: what it held behind them, if "
+                  "anything, is lost",
+                  file->path, (long long)file->read);
     }
     tail->unsaved = true;
 }
@@ -342,8 +343,8 @@ static void restore(struct tail *tail, const struct checkpoint_position *positio
         append(tail, anew);
     }
     if (!file && *position->first_line)
-        tail_note(tail, "%s %s while nobody read it: what it held behind byte %lld, if anything, is lost", position->path,
-                  anew ? "was truncated and begun anew" : "is not there any more, under no name,",
+        tail_note(tail, "%s %s while nobody read it: what it held behind byte %lld, if anything, is lost",
+                  position->path, anew ? "was truncated and begun anew" : "is not there any more, under no name,",
                   (long long)position->offset);
 }
 

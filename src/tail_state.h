@@ -33,7 +33,7 @@ struct tail {
     uv_fs_event_t watch;
     bool watching;
     unsigned polls;
-    bool look;  // something was created, removed or renamed: look at the directory again
+    bool look;         // something was created, removed or renamed: look at the directory again
     unsigned handles;  // libuv's references to us
     bool closed;
     struct wakeup news;

@@ -15,8 +15,8 @@
 #define HEADER_LEN 44
 
 struct tz {
-    size_t count;        // transitions
-    int64_t *times;      // ascending
+    size_t count;          // transitions
+    int64_t *times;        // ascending
     unsigned char *kinds;  // the type that begins at each
     struct tz_type *types;
     size_t type_count;

@@ -1,5 +1,5 @@
-// Time zones: local time with its abbreviation to an instant, from TZif files or POSIX rules. A zone is owned by whoever
-// loaded it; nothing is shared or static, the environment variable TZ plays no part.
+// Time zones: local time with its abbreviation to an instant, from TZif files or POSIX rules. A zone is owned by
+// whoever loaded it; nothing is shared or static, the environment variable TZ plays no part.
 #ifndef DBOBS_TZ_H
 #define DBOBS_TZ_H
 

@@ -17,10 +17,11 @@ local writer = {}
 writer.__index = writer
 
 --- A writer of records.
----@param envelope {host: string, port: integer, database: string, environment: string, tags: table|nil} as run:envelope() gives it
----@param given table data_type ("log" | "query"); time (of the collection, microseconds since 1970); optionally log_level,
---- database_column and timestamp_column (columns that give a record's database and time instead of becoming fields),
---- masked_column (a column of SQL, in which literals after PASSWORD read '***')
+---@param envelope {host: string, port: integer, database: string, environment: string, tags: table|nil} as
+--- run:envelope() gives it
+---@param given table data_type ("log" | "query"); time (of the collection, microseconds since 1970); optionally
+--- log_level, database_column and timestamp_column (columns that give a record's database and time instead of becoming
+--- fields), masked_column (a column of SQL, in which literals after PASSWORD read '***')
 ---@return dbobs.writer
 function M.writer(envelope, given)
   local all = {}

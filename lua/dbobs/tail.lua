@@ -12,7 +12,8 @@ local task = require "dbobs.task"
 local M = {}
 
 local OPTIONS = {
-  path = "string", checkpoint = "string", from = { one = { "beginning", "end" } }, poll = "duration", grace = "duration",
+  path = "string", checkpoint = "string", from = { one = { "beginning", "end" } },
+  poll = "duration", grace = "duration",
 }
 
 local FIRST_PAUSE, LONGEST_PAUSE = 1, 60
@@ -76,7 +77,8 @@ function follower:next()
     self:attend()
     local line, path, offset, first_line, truncations, dropped = self.core:next()
     if line then
-      return line, { path = path, offset = offset, uid = ("%s.%d:%d"):format(first_line, truncations, offset), dropped = dropped }
+      local uid = ("%s.%d:%d"):format(first_line, truncations, offset)
+      return line, { path = path, offset = offset, uid = uid, dropped = dropped }
     end
     self.core:commit()
     task.wait(self.core)
@@ -121,7 +123,7 @@ end
 
 setmetatable(M, {
   --- Follows a file, or the files that a pattern matches.
-  ---@param given {path: string, checkpoint: string|nil, from: "beginning"|"end"|nil, poll: string|nil, grace: string|nil}
+  ---@param given {path: string, checkpoint: string|nil, from: string|nil, poll: string|nil, grace: string|nil}
   --- without checkpoint the position is forgotten; from: where files begin that are there at the first start; poll: how
   --- often to look where the system tells nothing; grace: how long a rotated file is read on
   ---@return dbobs.follower|nil, string|nil error
@@ -145,7 +147,8 @@ end
 -- Says when a line's time cannot be told.
 local function tell_problems(self, parser)
   local undated, example = parser:problems()
-  self:tell("time", undated > 0 and ("cannot tell the instant of log lines with a time like '%s', they are dated by when they "
+  self:tell("time", undated > 0 and (
+    "cannot tell the instant of log lines with a time like '%s', they are dated by when they "
     .. "were read: set log_timezone of the target to the server's log_timezone"):format(example) or nil)
 end
 
@@ -182,8 +185,9 @@ function M.server_log(given)
   local parser, cause = parser_of(given)
   if not parser then return nil, cause end
   local object
-  object, cause = open({ path = given.path, checkpoint = given.checkpoint, from = given.from, poll = given.poll, grace = given.grace },
-    given.fields)
+  local file = {}
+  for name in pairs(OPTIONS) do file[name] = given[name] end
+  object, cause = open(file, given.fields)
   if not object then return nil, cause end
   return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count }, server_log)
 end
@@ -217,8 +221,8 @@ local draining = {}
 ---@return nil, string error when the topic refuses a record
 function server_log:run()
   local ok, result, cause = pcall(send_all, self)
-  if not ok and self.follower.core:acknowledge() and self.follower:progress().in_flight > 0 then draining[#draining + 1] = self
-  else self:close() end
+  local in_flight = not ok and self.follower.core:acknowledge() and self.follower:progress().in_flight or 0
+  if in_flight > 0 then draining[#draining + 1] = self else self:close() end
   if not ok then error(result, 0) end
   return result, cause
 end

@@ -4,8 +4,8 @@ local dbobs = require "dbobs"
 
 local collector = { name = "logs" }
 
--- Each row becomes a record; its columns are the fields of the payload. A column `database` names the record's database;
--- without it the record is about the server.
+-- Each row becomes a record; its columns are the fields of the payload. A column `database` names the record's
+-- database; without it the record is about the server.
 local events = {
   {
     name = "connection_stats",

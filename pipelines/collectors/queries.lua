@@ -26,7 +26,7 @@ local statements = [[
       or (s.query in ('/* dbobs */ commit', '/* dbobs */ rollback')
           and current_setting('server_version_num')::int >= 160000)]]
 
--- Fields have the view's newest names; those that end in _time are milliseconds and get _ms. These are called otherwise:
+-- Fields have the view's newest names; those that end in _time are milliseconds and get _ms. But these are called:
 local names = {
   total_exec_time = "total_time_ms",
   mean_exec_time = "mean_time_ms",
@@ -55,7 +55,8 @@ local NOT_LOADED, NO_UTF8 = "55000", "22021"
 
 local function problem(failure)
   if failure.sqlstate ~= NOT_LOADED then return failure.text end
-  return "pg_stat_statements is not loaded: add it to shared_preload_libraries in postgresql.conf and restart the server"
+  return "pg_stat_statements is not loaded: add it to shared_preload_libraries in postgresql.conf and restart "
+    .. "the server"
 end
 
 local function find_view(run)
@@ -66,8 +67,9 @@ local function find_view(run)
   if not failures then return nil, cause end
   if failures.pg_stat_statements then return nil, problem(failures.pg_stat_statements) end
   if found then return found end
-  return nil, ("pg_stat_statements is not installed in database %s: add it to shared_preload_libraries in "
-    .. "postgresql.conf, restart the server, then run there: CREATE EXTENSION pg_stat_statements"):format(run.target.database)
+  return nil, "pg_stat_statements is not installed in database " .. run.target.database
+    .. ": add it to shared_preload_libraries in postgresql.conf, restart the server, then run there: "
+    .. "CREATE EXTENSION pg_stat_statements"
 end
 
 local function complete(found, from)
@@ -111,8 +113,8 @@ function collector.collect(run)
   failures, cause = read(found.name)
   if failures and failures.statements and failures.statements.sqlstate == NO_UTF8 then
     -- A SQL_ASCII database holds statements that this database's encoding cannot show: all without their texts.
-    run:partial("query texts are left out", ("a statement of a SQL_ASCII database is no UTF-8 (%s): let dbname be that "
-      .. "database and create the extension there, or SELECT pg_stat_statements_reset()"):format(failures.statements.message))
+    run:partial("query texts are left out", "a statement of a SQL_ASCII database is no UTF-8: let dbname be that "
+      .. "database and create the extension there, or SELECT pg_stat_statements_reset()")
     failures, cause = read(found.name .. "(false)")
   end
   if not failures then return nil, cause end

@@ -74,7 +74,8 @@ describe("the log of a server", function()
 
   local function follow(path)
     objects[#objects + 1] = assert(tail.server_log {
-      path = path or server.log, checkpoint = directory .. "/position.json", timezone = "Europe/Berlin", poll = "50ms", grace = "200ms",
+      path = path or server.log, checkpoint = directory .. "/position.json", timezone = "Europe/Berlin", poll = "50ms",
+        grace = "200ms",
       envelope = { host = "h", port = 1, database = "postgres", environment = "test" }, to = out,
     })
     return objects[#objects]
@@ -107,7 +108,8 @@ describe("the log of a server", function()
 
   it("is told in events of every kind", function()
     make_events(server)
-    local wanted = { "query_error", "authentication_failure", "connection", "deadlock", "checkpoint", "vacuum", "lock_wait",
+    local wanted = { "query_error", "authentication_failure", "connection", "deadlock", "checkpoint", "vacuum",
+      "lock_wait",
       "temp_file", "slow_query", "plan", "log" }
     local types = types_of(collect(follow(), function(seen)
       local types = types_of(seen)
@@ -118,9 +120,12 @@ describe("the log of a server", function()
     end, "events of every kind"))
 
     local one = types.query_error[1]
-    assert.same({ "22012", "division by zero", "select 1/0" }, { one.payload.error_code, one.payload.error_message, one.payload.query })
+    assert.same({ "22012", "division by zero", "select 1/0" },
+      { one.payload.error_code, one.payload.error_message, one.payload.query })
     assert.same({ "app", "h:app", "error" }, { one.database, one.key, one.tags.log_level })
-    local instant = server:psql(([[select to_char(timestamp '%s' at time zone 'Europe/Berlin' at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')]])
+    local instant = server:psql((
+      [[select to_char(timestamp '%s' at time zone 'Europe/Berlin' at time zone 'UTC',
+        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')]])
       :format(one.payload.record.timestamp:sub(1, 23)))
     assert.equal(instant, one.timestamp)
 
@@ -135,7 +140,8 @@ describe("the log of a server", function()
     assert.is_true(types.lock_wait[1].payload.duration_ms >= 50)
     assert.is_true(types.slow_query[1].payload.duration_ms > 0)
     local complete, vacuumed, formats, actions = {}, {}, {}, {}
-    for _, event in ipairs(types.checkpoint) do complete[event.payload.total_ms and "complete" or "starting"] = event.payload end
+    for _, event in ipairs(types.checkpoint) do complete[event.payload.total_ms and "complete"
+      or "starting"] = event.payload end
     assert.is_number(complete.complete.buffers_written)
     assert.is_number(complete.complete.distance_bytes)
     for _, event in ipairs(types.vacuum) do vacuumed[event.payload.action] = event.payload end
@@ -255,7 +261,8 @@ describe("the log of a server", function()
     assert.equal(server.host, seen[1].host)
     local ahead = cjson.decode(lines_of(server.log .. ".1")[1]).timestamp
     assert.matches(" CES?T$", ahead)
-    local local_hour, hour = tonumber(seen[1].payload.record.timestamp:sub(12, 13)), tonumber(seen[1].timestamp:sub(12, 13))
+    local local_hour, hour = tonumber(seen[1].payload.record.timestamp:sub(12, 13)),
+      tonumber(seen[1].timestamp:sub(12, 13))
     assert.is_true((local_hour - hour) % 24 == (seen[1].payload.record.timestamp:find "CEST" and 2 or 1))
   end)
 
@@ -297,7 +304,8 @@ describe("activity events", function()
     assert.equal(1, #stats)
     local payload = stats[1].payload
     assert.equal(300, payload.max_connections)
-    assert.is_true(payload.total >= 3 and payload.active >= 1 and payload.idle >= 1 and payload.idle_in_transaction >= 1)
+    assert.is_true(payload.total >= 3 and payload.active >= 1 and payload.idle >= 1
+      and payload.idle_in_transaction >= 1)
     assert.is_true(payload.total >= payload.active + payload.idle + payload.idle_in_transaction)
     assert.equal(0, payload.waiting)
     assert.equal("info", stats[1].tags.log_level)
@@ -312,20 +320,24 @@ describe("activity events", function()
     assert.equal(1, #deadlocks)
     assert.equal("app", deadlocks[1].database)
     assert.equal("error", deadlocks[1].tags.log_level)
-    assert.equal(tonumber(server:psql "select deadlocks from pg_stat_database where datname = 'app'"), deadlocks[1].payload.count)
+    assert.equal(tonumber(server:psql "select deadlocks from pg_stat_database where datname = 'app'"),
+      deadlocks[1].payload.count)
   end)
 
   it("tell how far each standby is behind", function()
     assert.same({}, of_type(collector.collect(logs, server:target()), "replication_lag"))
     local standby = servers.postgres { name = "logs standby", primary = server }
-    process.until_true(function() return server:psql "select count(*) from pg_stat_replication where state = 'streaming'" == "1" end,
+    local streaming = "select count(*) from pg_stat_replication where state = 'streaming'"
+    process.until_true(function() return server:psql(streaming) == "1" end,
       "the standby")
     server:psql("update products set stock = stock + 1", "app")
     local lag = of_type(collector.collect(logs, server:target()), "replication_lag")
     assert.equal(1, #lag)
     local payload = lag[1].payload
-    assert.same({ "standby", "streaming", "127.0.0.1" }, { payload.application_name, payload.state, payload.client_addr })
-    for _, name in ipairs { "write_lag_bytes", "flush_lag_bytes", "replay_lag_bytes" } do assert.is_number(payload[name]) end
+    assert.same({ "standby", "streaming", "127.0.0.1" }, { payload.application_name, payload.state,
+      payload.client_addr })
+    for _, name in ipairs { "write_lag_bytes", "flush_lag_bytes",
+      "replay_lag_bytes" } do assert.is_number(payload[name]) end
     -- On the standby itself nothing fails although it has no current position.
     local records, current = collector.collect(logs, standby:target())
     assert.same({}, current.told)
@@ -358,7 +370,8 @@ describe("a script that follows a file", function()
     for round = 1, 5 do
       local one = process.start { "run", script }
       write(path, 3000)
-      process.until_true(function() return (process.read(got) or ""):find("line " .. n - 3000 + round * 7 .. "\n", 1, true) end, "lines")
+      process.until_true(function() return (process.read(got) or ""):find("line " .. n - 3000 + round * 7 .. "\n", 1,
+        true) end, "lines")
       one:signal "KILL"
       one:wait()
       if round % 2 == 0 then
@@ -368,7 +381,8 @@ describe("a script that follows a file", function()
       write(path, 10)
     end
     local one = process.start { "run", script }
-    process.until_true(function() return (process.read(got) or ""):find("line " .. n .. "\n", 1, true) end, "the last line")
+    process.until_true(function() return (process.read(got) or ""):find("line " .. n .. "\n", 1, true) end,
+      "the last line")
     one:signal "TERM"
     assert.equal(0, one:wait())
     local seen = {}

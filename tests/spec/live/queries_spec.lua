@@ -24,7 +24,8 @@ local NAMES = {
   total_exec_time = "total_time_ms", min_exec_time = "min_time_ms", max_exec_time = "max_time_ms",
   mean_exec_time = "mean_time_ms", stddev_exec_time = "stddev_time_ms", total_plan_time = "total_plan_time_ms",
   min_plan_time = "min_plan_time_ms", max_plan_time = "max_plan_time_ms", mean_plan_time = "mean_plan_time_ms",
-  stddev_plan_time = "stddev_plan_time_ms", blk_read_time = "shared_blk_read_time_ms", blk_write_time = "shared_blk_write_time_ms",
+  stddev_plan_time = "stddev_plan_time_ms", blk_read_time = "shared_blk_read_time_ms",
+    blk_write_time = "shared_blk_write_time_ms",
   shared_blk_read_time = "shared_blk_read_time_ms", shared_blk_write_time = "shared_blk_write_time_ms",
   local_blk_read_time = "local_blk_read_time_ms", local_blk_write_time = "local_blk_write_time_ms",
   temp_blk_read_time = "temp_blk_read_time_ms", temp_blk_write_time = "temp_blk_write_time_ms",
@@ -113,7 +114,8 @@ describe("the queries collector", function()
     one_of(records, "create role masked login password '***'")
     one_of(records, "alter role masked password '***'")
     for _, one in ipairs(records) do assert.is_nil(one.text:find("very secret", 1, true)) end
-    one_of(collector.collect(queries, server:target(), { mask_passwords = false }), "alter role masked password 'very secret'")
+    one_of(collector.collect(queries, server:target(), { mask_passwords = false }),
+      "alter role masked password 'very secret'")
   end)
 
   it("leaves cache_hit_ratio out where nothing was read, and never sends null", function()
@@ -139,12 +141,14 @@ describe("the queries collector", function()
   end)
 
   it("says which grant is missing, and sends what it may", function()
-    server:psql [[do $$ begin create role "No Grants" login password 'x'; exception when duplicate_object then null; end $$]]
+    server:psql [[do $$ begin create role "No Grants" login password 'x';
+      exception when duplicate_object then null; end $$]]
     local own = assert(postgres.connect(server:parameters { user = "No Grants", password = "x" }))
     assert(own:query "select 'mine' as of_my_own")
     own:close()
     local records, current = collector.collect(queries, server:parameters { user = "No Grants", password = "x" })
-    assert.equal('statements of other users are hidden: run: GRANT pg_monitor TO "No Grants"', table.concat(current.told))
+    assert.equal('statements of other users are hidden: run: GRANT pg_monitor TO "No Grants"',
+      table.concat(current.told))
     one_of(records, "select $1 as of_my_own")
     local hidden = 0
     for _, one in ipairs(records) do
@@ -159,12 +163,14 @@ describe("the queries collector", function()
   it("finds the extension in any schema, and tells that it is old", function()
     server:psql "drop database if exists elsewhere"
     server:psql "create database elsewhere"
-    server:psql([[create schema "Odd ""One"; create extension pg_stat_statements schema "Odd ""One" version '1.9']], "elsewhere")
+    server:psql([[create schema "Odd ""One"; create extension pg_stat_statements schema "Odd ""One" version '1.9']],
+      "elsewhere")
     server:psql([[grant usage on schema "Odd ""One" to dbobs_monitor]], "elsewhere")
     server:psql("select 'elsewhere' as was_here", "elsewhere")
     local records, current = collector.collect(queries, server:target { dbname = "elsewhere" })
     assert.equal("elsewhere", one_of(records, "select $1 as was_here").database)
-    assert.matches("older than the server: version 1.9 of 1.%d+: run ALTER EXTENSION pg_stat_statements UPDATE", current.told[1])
+    assert.matches("older than the server: version 1.9 of 1.%d+: run ALTER EXTENSION pg_stat_statements UPDATE",
+      current.told[1])
   end)
 
   it("sends statements of a dropped database under its number", function()
@@ -173,7 +179,8 @@ describe("the queries collector", function()
     server:psql("select 1 as in_a_database_that_goes", "gone")
     local oid = server:psql "select oid from pg_database where datname = 'gone'"
     server:psql "drop database gone"
-    assert.equal(oid, one_of(collector.collect(queries, server:target()), "select $1 as in_a_database_that_goes").database)
+    assert.equal(oid, one_of(collector.collect(queries, server:target()),
+      "select $1 as in_a_database_that_goes").database)
   end)
 
   it("sends what a SQL_ASCII database holds: without texts, or mended from within", function()
@@ -185,7 +192,8 @@ describe("the queries collector", function()
     assert(db:query 'select 1 as "caf\233"')
     db:close()
     local records, current = collector.collect(queries, server:target())
-    assert.matches("query texts are left out: a statement of a SQL_ASCII database is no UTF-8", current.told[1], 1, true)
+    assert.matches("query texts are left out: a statement of a SQL_ASCII database is no UTF-8", current.told[1], 1,
+      true)
     assert.is_true(#records > 0)
     for _, one in ipairs(records) do assert.equal("", one.payload.query) end
     records = collector.collect(queries, server:target { dbname = "ascii" })
@@ -217,30 +225,38 @@ describe("rows as records", function()
   end
 
   it("keep every number exact", function()
-    assert.equal('{"a":9223372036854775807,"b":-9223372036854775808,"c":12345678901234567890.123456789012345678,"d":32767,"e":4294967295}',
-      payload "9223372036854775807::int8 a, (-9223372036854775808)::int8 b, 12345678901234567890.123456789012345678::numeric c, 32767::int2 d, 4294967295::oid e")
-    assert.equal('{"a":0.1,"b":1e+300,"c":-1e-07,"d":-0.5}', payload "0.1::float8 a, 1e300::float8 b, -1e-7::float4 c, -0.5 d")
+    assert.equal('{"a":9223372036854775807,"b":-9223372036854775808,"c":12345678901234567890.123456789012345678,'
+      .. '"d":32767,"e":4294967295}',
+      payload [[9223372036854775807::int8 a, (-9223372036854775808)::int8 b,
+        12345678901234567890.123456789012345678::numeric c, 32767::int2 d, 4294967295::oid e]])
+    assert.equal('{"a":0.1,"b":1e+300,"c":-1e-07,"d":-0.5}',
+      payload "0.1::float8 a, 1e300::float8 b, -1e-7::float4 c, -0.5 d")
   end)
 
   it("leave out what has no form in JSON", function()
-    assert.equal('{"z":1}', payload [[null::int a, 'NaN'::float8 b, 'Infinity'::float8 c, '-Infinity'::float4 d, 'NaN'::numeric e,
+    assert.equal('{"z":1}', payload [[null::int a, 'NaN'::float8 b, 'Infinity'::float8 c, '-Infinity'::float4 d,
+      'NaN'::numeric e,
       null::text f, null::json g, 1 z]])
   end)
 
   it("have booleans, instants, JSON and texts in their forms", function()
-    assert.equal('{"a":true,"b":false,"c":"2026-03-29T00:30:00.123400Z","d":{"x":[1,2.50,"a  b"]},"e":{"k":"v"},"f":"infinity","g":"{1,2}"}',
-      payload [[true a, false b, '2026-03-29 00:30:00.1234+00'::timestamptz c, E'{ "x" :\n [1, 2.50, "a  b"] }'::json d, '{"k": "v"}'::jsonb e,
+    assert.equal('{"a":true,"b":false,"c":"2026-03-29T00:30:00.123400Z",'
+      .. '"d":{"x":[1,2.50,"a  b"]},"e":{"k":"v"},"f":"infinity","g":"{1,2}"}',
+      payload [[true a, false b, '2026-03-29 00:30:00.1234+00'::timestamptz c, E'{ "x" :\n [1, 2.50, "a  b"] }'::json d,
+        '{"k": "v"}'::jsonb e,
         'infinity'::timestamptz f, array[1,2] g]])
     assert.equal([[{"a":"\"\\\n\u0001é"}]], payload [[E'"\\\n\x01é' a]])
   end)
 
   it("take database and time from columns", function()
-    local one = rows("select 'db\"1' as d, '2026-03-29 00:30:00+00'::timestamptz as t, 1 as x", { database_column = "d", timestamp_column = "t" })[1]
+    local one = rows("select 'db\"1' as d, '2026-03-29 00:30:00+00'::timestamptz as t, 1 as x",
+      { database_column = "d", timestamp_column = "t" })[1]
     assert.equal('h:db"1', one.key)
     assert.equal('db"1', one.database)
     assert.equal("2026-03-29T00:30:00.000000Z", one.timestamp)
     assert.same({ x = 1 }, one.payload)
-    one = rows("select null::text as d, null::timestamptz as t", { database_column = "d", timestamp_column = "t", time = 1500000 })[1]
+    one = rows("select null::text as d, null::timestamptz as t",
+      { database_column = "d", timestamp_column = "t", time = 1500000 })[1]
     assert.equal("h:m", one.key)
     assert.equal("1970-01-01T00:00:01.500000Z", one.timestamp)
     assert.matches('"payload":{}}$', one.text)
@@ -270,7 +286,8 @@ describe("rows as records", function()
     local one = rows("select repeat('é', 100000) as long, 'short' as short, '[' || repeat('1,', 5000) || '1]' as list, "
       .. "json_build_object('t', repeat('x', 50000)) as object", {}, memory(10000))[1]
     assert.is_true(#one.text + #one.key <= 10000)
-    assert.same({ ["payload.long"] = 200000, ["payload.object.t"] = 50000, ["payload.list"] = 10003 }, one.payload.truncated)
+    assert.same({ ["payload.long"] = 200000, ["payload.object.t"] = 50000, ["payload.list"] = 10003 },
+      one.payload.truncated)
     assert.equal("short", one.payload.short)
     assert.matches("^é.*é…é.*é$", one.payload.long)
   end)

@@ -17,7 +17,8 @@ function M.run(collector, given, options)
   for name, value in pairs(collector.options or {}) do all[name] = value end
   for name, value in pairs(options or {}) do all[name] = value end
   local out = memory()
-  local current = run.new({ target = assert(target.new(given)), collector = collector, options = all, state = {} }, out, sink.batch())
+  local current = run.new({ target = assert(target.new(given)), collector = collector, options = all, state = {} },
+    out, sink.batch())
   current.told, current.out = {}, out
   function current:partial(what, why) table.insert(self.told, ("%s: %s"):format(what, why)) end
   function current:tell(what, active, why)
