@@ -17,6 +17,7 @@
 // A broker that closes idle connections looks like one that is away until it was asked a few times more.
 #define SUSPECT_NS 2000000000LL
 #define PROBE_PAUSE_MS 500
+#define CLOSE_NS 1500000000
 
 // ---- configuration ---------------------------------------------------------
 
@@ -278,11 +279,24 @@ static void on_closed(uv_handle_t *handle) {
     free_if_done(kafka);
 }
 
+// A consumer commits and leaves its group, which a broker that is away must not hold up for long.
+static void close_consumer(struct kafka *kafka) {
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(kafka->rk, kafka->queue);
+    if (error) {
+        rd_kafka_error_destroy(error);
+        return;
+    }
+    uint64_t until = uv_hrtime() + CLOSE_NS;
+    while (!rd_kafka_consumer_closed(kafka->rk) && uv_hrtime() < until)
+        rd_kafka_event_destroy(rd_kafka_queue_poll(kafka->queue, 20));
+}
+
 static void destroy(uv_work_t *work) {
     struct kafka *kafka = work->data;
+    if (rd_kafka_type(kafka->rk) == RD_KAFKA_CONSUMER) close_consumer(kafka);
     rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(kafka->queue);
-    rd_kafka_destroy(kafka->rk);
+    rd_kafka_destroy_flags(kafka->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }
 
 static void on_destroyed(uv_work_t *work, int status) {

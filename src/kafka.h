@@ -172,8 +172,10 @@ struct kafka_topic {
     bool known, asking;
     bool held;              // records wait for somebody who creates it
     bool missing;           // it was not there when asked: ask again after the first delivery
+    int64_t begun_ns;       // since when it is written to, monotonic
     int64_t hold_until_ns;  // records wait for the limit that long, monotonic
-    int64_t ask_after_ns, look_after_ns;
+    bool guessed;           // the limit may not be asked for
+    int64_t ask_after_ns, look_after_ns, guess_after_ns;
     uint64_t delivered, failed;
     bool failing;
 };

@@ -15,6 +15,7 @@
 #define SLOW_TICK_MS 1000
 // Kafka's default of max.message.bytes, taken while the topic's own is not known.
 #define DEFAULT_LIMIT 1048588
+#define LEAST_GUESS 16384
 // How long the first records wait for the topic's limit.
 #define HOLD (10 * SECOND)
 #define ASK_AGAIN (10 * SECOND)
@@ -36,8 +37,12 @@ static void explain(const struct kafka_lane *lane, const struct kafka_topic *top
                     char *text, size_t size) {
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-        snprintf(text, size, "a record of %zu bytes is more than topic '%s' takes (max.message.bytes %d)",
-                 message->len + message->key_len, topic->name, topic->limit);
+        if (message->len + message->key_len < (size_t)topic->limit / 2)
+            snprintf(text, size, "topic '%s' refused a batch as too large: its max.message.bytes is less than %d",
+                     topic->name, topic->limit);
+        else
+            snprintf(text, size, "a record of %zu bytes is more than topic '%s' takes (max.message.bytes %d)",
+                     message->len + message->key_len, topic->name, topic->limit);
         break;
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
@@ -69,6 +74,18 @@ static void topic_recovered(struct kafka_topic *topic) {
     wakeup_signal(&report->changed);
 }
 
+// A broker refused a batch as too large: the limit was lowered since it was asked for, or it may not be asked for and
+// is less than it was taken for. Then it is tried with half of it.
+static void doubt_limit(struct kafka_topic *topic) {
+    topic->known = false;
+    int64_t now = clock_monotonic_ns();
+    if (!topic->guessed || now < topic->guess_after_ns || topic->limit < 2 * LEAST_GUESS) return;
+    topic->guess_after_ns = now + SECOND;
+    topic->limit /= 2;
+    for (struct kafka_sink *sink = topic->producer->sinks; sink; sink = sink->next)
+        if (sink->topic == topic) kafka_sink_settle(sink);
+}
+
 static void take_report(struct kafka_lane *lane, struct kafka_topic *topic, const rd_kafka_message_t *message) {
     uintptr_t opaque = (uintptr_t)message->_private;
     struct batch *batch = (struct batch *)(opaque & ~(uintptr_t)KAFKA_FROM_OUTBOX);
@@ -86,8 +103,7 @@ static void take_report(struct kafka_lane *lane, struct kafka_topic *topic, cons
     char text[256];
     explain(lane, topic, message, text, sizeof text);
     if (!lane->closing && !lane->dying) kafka_topic_failed(topic, text);
-    // The limit may have been lowered since it was asked for.
-    if (message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) topic->known = false;
+    if (message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) doubt_limit(topic);
     if (batch) batch_report(batch, text);
 }
 
@@ -223,6 +239,18 @@ static void on_described(struct kafka_request *request) {
     bool unanswered = request->code == RD_KAFKA_RESP_ERR__TIMED_OUT || request->code == RD_KAFKA_RESP_ERR__TRANSPORT;
     if (!unanswered) topic->known = true;
     topic->missing = request->code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    // One that was just created is not known to every broker at once.
+    if (topic->missing && clock_monotonic_ns() - topic->begun_ns < SECOND) {
+        topic->known = false;
+        topic->ask_after_ns = 0;
+    }
+    if (request->code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED && !topic->guessed) {
+        topic->guessed = true;
+        kafka_report_add(topic->producer->report, 6,
+                         "topic '%s': max.message.bytes is taken to be %d; to read it the Kafka user needs the ACL "
+                         "DescribeConfigs on the topic",
+                         topic->name, topic->limit);
+    }
     for (size_t i = 0; i < request->config_count; i++)
         if (strcmp(request->config[i].name, "max.message.bytes") == 0 && request->config[i].value)
             topic->limit = atoi(request->config[i].value);
@@ -312,7 +340,8 @@ struct kafka_producer *kafka_producer_new(uv_loop_t *loop, rd_kafka_conf_t *conf
     producer->refs = 2;  // the caller and the timer
     uv_timer_init(loop, &producer->timer);
     producer->timer.data = producer;
-    struct kafka_lane *lane = lane_new(producer, producer->max_message ? producer->max_message : DEFAULT_LIMIT);
+    bool less = producer->max_message && producer->max_message < DEFAULT_LIMIT;
+    struct kafka_lane *lane = lane_new(producer, less ? producer->max_message : DEFAULT_LIMIT);
     if (lane_start(lane, error, size) == 0) return producer;
     kafka_producer_close(producer);
     return NULL;
@@ -378,7 +407,8 @@ static struct kafka_topic *topic_of(struct kafka_producer *producer, const char 
     topic->producer = producer;
     topic->name = xstrdup(name);
     topic->limit = DEFAULT_LIMIT;
-    topic->hold_until_ns = clock_monotonic_ns() + HOLD;
+    topic->begun_ns = clock_monotonic_ns();
+    topic->hold_until_ns = topic->begun_ns + HOLD;
     topic->next = producer->topics;
     producer->topics = topic;
     return topic;
@@ -400,7 +430,8 @@ struct kafka_sink *kafka_producer_sink(struct kafka_producer *producer, const ch
 void kafka_producer_hold(struct kafka_producer *producer, const char *name, bool held) {
     struct kafka_topic *topic = topic_of(producer, name);
     topic->held = held;
-    topic->hold_until_ns = clock_monotonic_ns() + HOLD;
+    topic->begun_ns = clock_monotonic_ns();
+    topic->hold_until_ns = topic->begun_ns + HOLD;
     if (!held) topic->known = false;
     kafka_producer_tick(producer);
 }

@@ -61,6 +61,10 @@ local function check_build(texts, what)
   if (texts["sasl.oauthbearer.method"] or ""):lower() == "oidc" then
     misuse(("%s: sasl.oauthbearer.method: %s"):format(what, OIDC))
   end
+  if mechanism and mechanism:upper() == "OAUTHBEARER" and texts["enable.sasl.oauthbearer.unsecure.jwt"] ~= "true" then
+    misuse(("%s: sasl.mechanisms: OAUTHBEARER needs somebody who gets tokens, which dbobs has not: use SCRAM-SHA-512, "
+      .. "SCRAM-SHA-256 or PLAIN with TLS"):format(what))
+  end
   if texts["plugin.library.paths"] then
     misuse(what .. ": plugin.library.paths: a static binary cannot load plugins")
   end

@@ -98,10 +98,10 @@ describe("a real broker", function()
     broker:script("tools", "kafka.admin.ConfigCommand", "--entity-type", "topics", "--entity-name", name, "--alter",
       "--add-config", "max.message.bytes=2000")
     local batch = sink.batch()
-    assert(topic:send("k", ("x"):rep(5000), nil, batch))
+    assert(topic:send("k", ("x"):rep(900000), nil, batch))
     local ok, cause = sink.wait(batch)
     assert.is_nil(ok)
-    assert.matches("a record of 5001 bytes is more than topic '" .. escape(name) .. "' takes", cause)
+    assert.matches("a record of 900001 bytes is more than topic '" .. escape(name) .. "' takes", cause)
     support.until_true("the new limit", function() return topic:status().limit < 2000 end)
   end)
 
@@ -274,6 +274,26 @@ describe("a cluster that does not allow everything", function()
       assert.matches("ACL Create on topic", stderr)
     end)
     broker:script "allow-create"
+  end)
+
+  it("finds a limit that it may not ask for by what is refused", function()
+    support.with_log(function(logged)
+      local name = support.name()
+      assert(producer:create_topic(name, { config = { ["max.message.bytes"] = 300000 } }))
+      broker:script("tools", "AclCommand", "--add", "--force", "--allow-principal", "User:*", "--operation", "All",
+        "--topic", name)
+      broker:script("tools", "AclCommand", "--add", "--force", "--deny-principal", "User:*", "--operation",
+        "DescribeConfigs", "--topic", name)
+      local topic = producer:topic(name)
+      support.until_true("a batch that is taken", function()
+        local batch = sink.batch()
+        for _ = 1, 1000 do assert(topic:send("k", ("x"):rep(900), nil, batch)) end
+        return (sink.wait(batch))
+      end)
+      logged "the Kafka user needs the ACL DescribeConfigs"
+      logged "refused a batch as too large"
+      assert.is_true(topic:status().limit < 300000)
+    end)
   end)
 
   it("tells a topic that may not be written to or read, with the ACL that is missing", function()
