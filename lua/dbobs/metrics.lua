@@ -20,9 +20,12 @@ end
 local function report_all(run, failures, statements, where)
   for _, statement in ipairs(statements) do
     local failure = failures[statement.name]
-    report(run, ("metrics: %s%s"):format(statement.name, where), failure and failure.text)
+    report(run, statement.name .. where, failure and failure.text)
   end
 end
+
+-- SQLSTATE of a connection to a database that is not there: dropped or renamed since it was listed.
+local NO_SUCH_DATABASE = "3D000"
 
 local function new_request(run, database)
   return otlp.request {
@@ -125,8 +128,9 @@ local function collect_database(run, name, about, set)
     counts[i] = count
   end
   local where = " in database " .. name
-  local failures, cause = run:snapshot(name, statements)
-  report(run, "metrics: database " .. name, not failures and cause or nil)
+  local failures, cause, info = run:snapshot(name, statements)
+  if info and info.sqlstate == NO_SUCH_DATABASE then return end
+  report(run, "database " .. name, not failures and cause or nil)
   if failures then
     report_all(run, failures, statements, where)
     for i = #counts, 1, -1 do
@@ -138,7 +142,7 @@ local function collect_database(run, name, about, set)
   end
   local _, database_lost = add_database(request, about, counts)
   local _, last_lost = request:finish()
-  report(run, "metrics: records" .. where, lost or database_lost or last_lost)
+  report(run, "records" .. where, lost or database_lost or last_lost)
 end
 
 local function collect(run, collector)
@@ -151,7 +155,7 @@ local function collect(run, collector)
   if not names then return nil, rows end
   if set.database_count then server:point(set.database_count, #names) end
   local _, lost = server:finish()
-  report(run, "metrics: records of the server", lost)
+  report(run, "records of the server", lost)
   for _, name in ipairs(names) do collect_database(run, name, rows[name], set) end
   run.state.series:forget(run.time - REMEMBER_US)
   return true

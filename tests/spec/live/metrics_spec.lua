@@ -487,20 +487,22 @@ describe("a metrics collector", function()
     assert.equal(1, #select_points(points, "postgresql.table.count"))
   end)
 
-  it("sends what the server knows of a database that cannot be connected to", function()
-    server:psql "create database gone"
+  it("sends what the server knows of a database that refuses us, and nothing of one that is gone", function()
+    server:psql "create database closed allow_connections false"
     local points, _, run = scrape {
-      database_list = "select 'gone' as datname union all select 'missing' union all select 'app' order by 1",
-      databases = { { name = "sizes", database = "datname", from = "(values ('missing', 7)) v (datname, size)",
+      database_list = "select unnest('{gone,closed,app}'::text[]) as datname",
+      databases = { { name = "sizes", database = "datname",
+        from = "(values ('gone', 7), ('closed', 8)) v (datname, size)",
         points = { { "postgresql.db_size", "size" } } } },
       relations = { { name = "tables", from = "pg_stat_user_tables", points = { { "postgresql.rows", "1" } },
         count = "postgresql.table.count" } },
     }
-    server:psql "drop database gone"
+    server:psql "drop database closed"
     assert.equal(1, run.failed_parts)
-    assert.equal("7", value(points, "postgresql.db_size", { ["db.name"] = "missing" }))
-    assert.same({}, select_points(points, "postgresql.table.count", { ["db.name"] = "missing" }))
-    assert.equal("0", value(points, "postgresql.table.count", { ["db.name"] = "gone" }))
+    assert.equal("8", value(points, "postgresql.db_size"))
+    assert.equal("closed", select_points(points, "postgresql.db_size")[1].resource["db.name"])
+    assert.equal("app", select_points(points, "postgresql.table.count")[1].resource["db.name"])
+    assert.equal(1, #select_points(points, "postgresql.table.count"))
   end)
 
   it("sends nothing half when the connection is lost", function()
