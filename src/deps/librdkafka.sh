@@ -5,7 +5,8 @@ package=librdkafka licence="BSD-2-Clause AND BSD-3-Clause AND MIT AND Zlib" need
 build() {
     # Nothing of the host's own libraries is to be found.
     export PKG_CONFIG_LIBDIR=/nonexistent
-    ./configure --prefix=/usr --cc=cc --CFLAGS="$CFLAGS" --LDFLAGS="$LDFLAGS" --disable-gssapi --disable-sasl \
+    # It asks for a C++ compiler, which the C library never uses.
+    ./configure --prefix=/usr --cc=cc --cxx=cc --CFLAGS="$CFLAGS" --LDFLAGS="$LDFLAGS" --disable-gssapi --disable-sasl \
         --disable-curl --disable-lz4-ext --enable-static --enable-ssl --enable-zlib --enable-zstd --disable-syslog \
         --disable-debug-symbols --no-download
     grep -q '^#define WITH_SASL_SCRAM 1' config.h

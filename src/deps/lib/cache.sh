@@ -92,14 +92,16 @@ build_deps() {
 
 # build_one TOOLCHAIN NAME: into a temporary folder, moved into its place when complete.
 build_one() {
-    local toolchain=$1 name=$2 work log started=$SECONDS paths=() need
+    local toolchain=$1 name=$2 work log started=$SECONDS paths=() need code
     resolve_deps "$toolchain"
     log=$cache/logs/$toolchain-$name.log
     work=$(scratch work)
     for need in ${needs_of[$name]}; do
         paths+=("${folder_of[$need]}")
     done
-    if ! (
+    # Not as the condition of an "if": there bash ignores set -e, and a half-built library would be kept as complete.
+    set +e
+    (
         set -e
         unpack_source "$name" "$work/src"
         write_compiler_wrapper "$work" "$toolchain" "$name" "${paths[@]}"
@@ -109,7 +111,10 @@ build_one() {
         cd "$work/src"
         enter_build "$work" "$toolchain"
         build
-    ) >"$log" 2>&1 </dev/null; then
+    ) >"$log" 2>&1 </dev/null
+    code=$?
+    set -e
+    if [ $code != 0 ]; then
         tail -40 "$log" >&2
         die "$name ($toolchain) did not build; the whole log is $log"
     fi
