@@ -230,11 +230,12 @@ describe("connecting to PostgreSQL", function()
     assert.is_true(files() <= before)
   end)
 
-  it("opens two hundred connections side by side", function()
+  -- Connects so often at the same time; returns how many did.
+  local function side_by_side(count, parameters)
     local done, tasks = 0, {}
-    for i = 1, 200 do
+    for i = 1, count do
       tasks[i] = task.spawn(function()
-        local db = assert(postgres.connect(server:parameters()))
+        local db = assert(postgres.connect(parameters))
         assert(db:query "select 1")
         done = done + 1
         timer.sleep "50ms"
@@ -242,6 +243,15 @@ describe("connecting to PostgreSQL", function()
       end)
     end
     for _, one in ipairs(tasks) do task.join(one) end
-    assert.equal(200, done)
+    return done
+  end
+
+  it("opens two hundred connections side by side", function()
+    assert.equal(200, side_by_side(200, server:parameters()))
+  end)
+
+  it("encrypts many connections side by side", function()
+    local tls = servers.postgres { name = "tls", "--tls" }
+    for _ = 1, 3 do assert.equal(60, side_by_side(60, tls:parameters { sslmode = "require" })) end
   end)
 end)
