@@ -368,14 +368,17 @@ static int l_discard(lua_State *lua) {
     return 0;
 }
 
-// request:counts() -> resources, points, records so far
+// request:counts() -> resources, points, records, values that were no numbers, and the first one's metric
 static int l_counts(lua_State *lua) {
     const struct request *request = luaL_checkudata(lua, 1, REQUEST_CLASS);
     struct otlp_counts counts = otlp_counts(request->otlp);
     lua_pushnumber(lua, (double)counts.resources);
     lua_pushnumber(lua, (double)counts.points);
     lua_pushnumber(lua, (double)counts.records);
-    return 3;
+    lua_pushnumber(lua, (double)counts.unreadable);
+    if (!counts.unreadable) return 4;
+    lua_pushlstring(lua, counts.unreadable_metric.data, counts.unreadable_metric.len);
+    return 5;
 }
 
 static const luaL_Reg plan_meta[] = {{"__gc", l_plan_gc}, {NULL, NULL}};

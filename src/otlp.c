@@ -379,6 +379,12 @@ void otlp_discard(struct otlp_request *request) {
     release(request);
 }
 
+void otlp_unreadable(struct otlp_request *request, const struct otlp_metric *metric) {
+    if (request->counts.unreadable++) return;
+    request->counts.unreadable_metric.data = arena_copy(&request->lasting, metric->name.data, metric->name.len);
+    request->counts.unreadable_metric.len = metric->name.len;
+}
+
 struct otlp_counts otlp_counts(const struct otlp_request *request) {
     return request->counts;
 }

@@ -74,9 +74,13 @@ enum sink_result otlp_finish(struct otlp_request *request, char *error, size_t s
 // Drops what has not been put yet, the open resource included.
 void otlp_discard(struct otlp_request *request);
 
-// So far: resources ended with points, points, and records put.
+// A value of the metric could not become a point.
+void otlp_unreadable(struct otlp_request *request, const struct otlp_metric *metric);
+
+// So far: resources ended with points, points, records put, values that were no numbers, and the first one's metric.
 struct otlp_counts {
-    uint64_t resources, points, records;
+    uint64_t resources, points, records, unreadable;
+    struct otlp_text unreadable_metric;
 };
 struct otlp_counts otlp_counts(const struct otlp_request *request);
 

@@ -173,7 +173,10 @@ void otlp_plan_points(const struct otlp_plan *plan, struct otlp_request *request
         struct otlp_text text;
         struct series_value value;
         if (!text_of(&point->value, result, row, &text)) continue;
-        if (otlp_parse_number(text.data, point->metric.is_double, &value) < 0) continue;
+        if (otlp_parse_number(text.data, point->metric.is_double, &value) < 0) {
+            otlp_unreadable(request, &point->metric);
+            continue;
+        }
         size_t count = 0;
         for (size_t a = 0; a < point->count; a++) {
             const struct source *source = &plan->point_attributes.items[point->first + a];

@@ -13,7 +13,8 @@ struct otlp_plan;
 struct otlp_plan *otlp_plan_new(void);
 void otlp_plan_free(struct otlp_plan *plan);
 
-// Making it. A column that is NULL in a row leaves its attribute or point out.
+// Making it. A column that is NULL in a row leaves its attribute or point out; so does a value that is no number, which
+// the request counts.
 void otlp_plan_resource(struct otlp_plan *plan, struct otlp_text attribute, const char *column);
 // A column that tells series apart whose attributes are equal, and is not sent.
 void otlp_plan_identity(struct otlp_plan *plan, const char *column);

@@ -24,6 +24,13 @@ local function report_all(run, failures, statements, where)
   end
 end
 
+-- Tells what did not become points, and why a record was lost.
+local function report_request(run, request, where, lost)
+  local unreadable, metric = select(4, request:counts())
+  report(run, "values" .. where, metric and ("%s: %d that are no number, or too large"):format(metric, unreadable))
+  report(run, "records" .. where, lost)
+end
+
 -- SQLSTATE of a connection to a database that is not there: dropped or renamed since it was listed.
 local NO_SUCH_DATABASE = "3D000"
 
@@ -101,48 +108,79 @@ local function ask_server(run, request, set)
   return names, rows
 end
 
+-- The attributes of a point of a block of `databases`: constants, and the row's own.
+local function attributes_of(point, row)
+  if #point.columns == 0 then return point.constants end
+  local attributes = { unpack(point.constants) }
+  for _, pair in ipairs(point.columns) do
+    local value = row[pair[2]]
+    if value ~= nil then attributes[#attributes + 1] = { pair[1], tostring(value) } end
+  end
+  return attributes
+end
+
 -- The resource of a database: what the server knows of it, and what was counted in it.
-local function add_database(request, about, counts)
-  local lost, cause = request:resource()
+local function add_database(run, request, about, counts)
+  local _, lost = request:resource()
   for _, known in ipairs(about) do
+    local wrong
     for _, point in ipairs(known.block.points) do
       local value = known.row[point.column]
-      if value ~= nil then request:point(point.metric, value, point.constants) end
+      if value ~= nil then
+        if not pcall(request.point, request, point.metric, value, attributes_of(point, known.row)) then
+          wrong = ("%s: '%s' is no number, or too large"):format(point.metric.name, tostring(value))
+        end
+      end
     end
+    report(run, "values of " .. known.block.name, wrong)
   end
   for _, count in ipairs(counts) do request:point(count.metric, count.value) end
-  return lost, cause
+  return lost
+end
+
+-- The statements for one database's relations, whose rows go into the request; what is counted meanwhile goes into
+-- `seen`: the rows of each block, and why a record was lost.
+local function relation_statements(set, request, seen)
+  local statements = {}
+  for i, block in ipairs(set.relations) do
+    seen.rows[block.name] = 0
+    statements[i] = { name = block.name, sql = block.sql, each = function(chunk)
+      seen.rows[block.name] = seen.rows[block.name] + chunk:count()
+      local ok, cause = request:rows(chunk, block.plan)
+      if not ok then seen.lost = cause end
+    end }
+  end
+  return statements
+end
+
+-- The metrics that are the number of a block's rows, of the blocks that did not fail.
+local function row_counts(set, seen, failures)
+  local counts = {}
+  for _, block in ipairs(set.relations) do
+    if block.count and not failures[block.name] then
+      counts[#counts + 1] = { metric = block.count, value = seen.rows[block.name] }
+    end
+  end
+  return counts
 end
 
 -- Collects one database: each of its relations is a resource, and so is the database itself.
 local function collect_database(run, name, about, set)
-  local request, counts, lost = new_request(run, name), {}, nil
-  local statements = {}
-  for i, block in ipairs(set.relations) do
-    local count = block.count and { metric = block.count, value = 0 }
-    statements[i] = { name = block.name, sql = block.sql, each = function(chunk)
-      if count then count.value = count.value + chunk:count() end
-      local ok, cause = request:rows(chunk, block.plan)
-      if not ok then lost = cause end
-    end }
-    counts[i] = count
-  end
+  local request, seen, counts = new_request(run, name), { rows = {} }, {}
   local where = " in database " .. name
+  local statements = relation_statements(set, request, seen)
   local failures, cause, info = run:snapshot(name, statements)
   if info and info.sqlstate == NO_SUCH_DATABASE then return end
   report(run, "database " .. name, not failures and cause or nil)
   if failures then
     report_all(run, failures, statements, where)
-    for i = #counts, 1, -1 do
-      if failures[statements[i].name] then table.remove(counts, i) end
-    end
+    counts = row_counts(set, seen, failures)
   else
     request:discard()
-    counts = {}
   end
-  local _, database_lost = add_database(request, about, counts)
+  local lost = add_database(run, request, about, counts)
   local _, last_lost = request:finish()
-  report(run, "records" .. where, lost or database_lost or last_lost)
+  report_request(run, request, where, seen.lost or lost or last_lost)
 end
 
 local function collect(run, collector)
@@ -155,7 +193,7 @@ local function collect(run, collector)
   if not names then return nil, rows end
   if set.database_count then server:point(set.database_count, #names) end
   local _, lost = server:finish()
-  report(run, "records of the server", lost)
+  report_request(run, server, " of the server", lost)
   for _, name in ipairs(names) do collect_database(run, name, rows[name], set) end
   run.state.series:forget(run.time - REMEMBER_US)
   return true

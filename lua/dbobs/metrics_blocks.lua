@@ -52,7 +52,12 @@ function M.check(collector)
     if not collector.database_list then error("metrics: `database_list` is missing", 0) end
     if collector.database_count then metric_of(collector, collector.database_count, "metrics: database_count") end
     for _, list in ipairs { "server", "databases", "relations" } do
-      for _, block in ipairs(collector[list] or {}) do check_block(collector, block) end
+      local names = {}
+      for _, block in ipairs(collector[list] or {}) do
+        check_block(collector, block)
+        if names[block.name] then error(("metrics: two blocks of `%s` are named '%s'"):format(list, block.name), 0) end
+        names[block.name] = true
+      end
     end
   end)
   if not ok then error(cause, 3) end

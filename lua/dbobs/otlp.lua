@@ -113,8 +113,8 @@ function request:discard()
   self.core:discard()
 end
 
---- How many resources, points and records there were so far.
----@return integer resources, integer points, integer records
+--- How many resources, points and records there were so far, and values of rows that were no numbers.
+---@return integer resources, integer points, integer records, integer unreadable, string|nil metric of the first
 function request:counts()
   return self.core:counts()
 end

@@ -487,6 +487,24 @@ describe("a metrics collector", function()
     assert.equal(1, #select_points(points, "postgresql.table.count"))
   end)
 
+  it("tells which values are no numbers, and sends the others", function()
+    local points, _, run = scrape {
+      server = { { name = "odd", points = { { "postgresql.connection.max", "'many'" },
+        { "postgresql.bgwriter.maxwritten", "7.9" } } } },
+      databases = { { name = "odd", database = "datname", from = "(values ('app')) v (datname)", attributes = {
+        owner = "'me'" }, points = { { "postgresql.db_size", "'much'", kind = "x" },
+        { "postgresql.commits", "9007199254740993", kind = "x" } } } },
+      relations = { { name = "odd", resource = { ["postgresql.table.name"] = "'t'" }, points = {
+        { "postgresql.rows", "'NaN'::numeric" }, { "postgresql.table.size", "9223372036854775808" },
+        { "postgresql.index.scans", "-9223372036854775808" } } } },
+    }
+    assert.equal(3, run.failed_parts)
+    assert.equal(3, #points)
+    assert.equal("7", value(points, "postgresql.bgwriter.maxwritten"))
+    assert.equal("9007199254740993", value(points, "postgresql.commits", nil, "kind=x,owner=me"))
+    assert.equal("-9223372036854775808", value(points, "postgresql.index.scans"))
+  end)
+
   it("sends what the server knows of a database that refuses us, and nothing of one that is gone", function()
     server:psql "create database closed allow_connections false"
     local points, _, run = scrape {
@@ -552,6 +570,9 @@ describe("a metrics collector", function()
       "unknown option 'form'; did you mean 'from'")
     refused({ name = "a", points = { { "postgresql.commits" } } }, "a point is")
     refused({ name = "a" }, "it has no points")
+    local twice = { name = "a", points = { { "postgresql.commits", "1" } } }
+    local _, cause = pcall(metrics.collector, { database_list = "select", server = { twice, twice } })
+    assert.matches("two blocks of `server` are named 'a'", cause)
     refused({ points = { { "postgresql.commits", "1" } } }, "a block has no name")
   end)
 end)
