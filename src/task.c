@@ -107,6 +107,7 @@ static void finish(struct task *task) {
     task->vm->task_count--;
     uv_close((uv_handle_t *)&task->timer, on_timer_closed);
     wakeup_signal(&task->done);
+    wakeup_signal(&task->vm->ordered);  // the main task may be waiting for the last one
     luaL_unref(task->vm->lua, LUA_REGISTRYINDEX, task->handle_ref);
     unref(task);
 }
