@@ -158,16 +158,11 @@ static int l_counts(lua_State *lua) {
     return 1;
 }
 
-// orders() -> object to wait for: signalled when main has an order, or poke() was called
+// orders() -> object to wait for: signalled when main has an order, and when a task has ended
 static int l_orders(lua_State *lua) {
     struct vm **orders = luax_new(lua, ORDERS_CLASS, sizeof *orders);
     *orders = vm_of(lua);
     return 1;
-}
-
-static int l_poke(lua_State *lua) {
-    wakeup_signal(&vm_of(lua)->ordered);
-    return 0;
 }
 
 // order() -> may_run, must_stop
@@ -212,7 +207,6 @@ static const luaL_Reg functions[] = {
     {"count", l_count},
     {"counts", l_counts},
     {"orders", l_orders},
-    {"poke", l_poke},
     {"order", l_order},
     {"loaded", l_loaded},
     {"finish", l_finish},

@@ -24,6 +24,8 @@ finish() {
     exit "$code"
 }
 trap finish EXIT
+# Where the position in the log is kept, which must go with the rest.
+export DBOBS_STATE_DIR=$dir/state
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

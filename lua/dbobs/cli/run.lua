@@ -39,7 +39,6 @@ local function start_script(chunk)
   outcome.task = task.spawn(function()
     local ok, failure = xpcall(chunk, with_traceback)
     outcome.failure = not ok and failure ~= task.CANCELLED and failure or nil
-    sys.poke()
   end)
   return outcome
 end

@@ -59,9 +59,11 @@ write_sbom() {
 }
 
 sbom_component() {
-    local name=$1 package_name version file sha hash='' files=''
+    local name=$1 package_name version hash='' files='' entry_package entry_version file sha
     load_recipe "$name"
-    while read -r _ package_name version _ file sha; do
+    # The last read, which finds nothing, empties its variables.
+    while read -r _ entry_package entry_version _ file sha; do
+        package_name=$entry_package version=$entry_version
         case $file in *.orig.tar.*) hash=$sha ;; esac
         files+="${files:+, }{\"name\": \"dbobs:source:$file\", \"value\": \"sha256:$sha\"}"
     done < <(locked "$name")

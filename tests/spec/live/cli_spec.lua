@@ -64,10 +64,11 @@ describe("dbobs", function()
     local names = {}
     for _, component in ipairs(decoded.components) do
       names[component.name] = component.version
+      assert.matches("^%d", component.version)
       assert.matches("^%x+$", component.hashes[1].content)
       assert.is_table(component.licenses)
     end
-    for _, name in ipairs { "librdkafka", "postgresql-17", "luajit", "openssl", "libuv1" } do
+    for _, name in ipairs { "librdkafka", "libpq", "luajit", "openssl", "libuv" } do
       assert.is_string(names[name], name .. " in " .. sbom)
     end
   end)
@@ -136,6 +137,7 @@ describe("dbobs run --once --to stdout", function()
   local pg = servers.postgres()
 
   it("prints every record as a JSON object with topic, key and value, needing no broker", function()
+    pg:psql "select count(*) from pg_class"
     local code, stdout, stderr = process.run({ "run", "--once", "--to", "stdout", "pipelines/pg.lua" }, environment(pg))
     assert.equal(0, code, stderr)
     local lines = json_lines(stdout)
@@ -210,6 +212,7 @@ describe("dbobs run", function()
 
   it("publishes to a real broker, drains on SIGTERM, exits 0; consume prints the records with their positions", function()
     local kafka = servers.kafka()
+    pg:psql "select count(*) from pg_class"
     local one = process.start({ "run", "pipelines/pg.lua" },
       environment(pg, { KAFKA_BOOTSTRAP_SERVERS = kafka.bootstrap, COLLECTION_INTERVAL = "1s", POSTGRES_LOG_FILE = pg.log },
       { directory = servers.directory() }))

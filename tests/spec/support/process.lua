@@ -26,8 +26,9 @@ end
 local process = {}
 process.__index = process
 
-local function environment_words(environment)
-  local words = {}
+-- Positions in files are kept apart from those of other processes and of the person who runs the tests.
+local function environment_words(environment, dir)
+  local words = { "DBOBS_STATE_DIR=" .. servers.quote(dir .. "/state") }
   for name, value in pairs(environment or {}) do words[#words + 1] = name .. "=" .. servers.quote(value) end
   return table.concat(words, " ")
 end
@@ -44,7 +45,7 @@ function M.start(words, environment, options)
   for i, word in ipairs(words) do quoted[i] = servers.quote(word) end
   local command = options.command or servers.quote(M.dbobs)
   local inner = ("cd %s && exec env %s %s %s >%s 2>%s </dev/null"):format(servers.quote(options.directory or "."),
-    environment_words(environment), command, table.concat(quoted, " "), one.out, one.err)
+    environment_words(environment, dir), command, table.concat(quoted, " "), one.out, one.err)
   local outer = ("(%s) & pid=$!; echo $pid >%s/pid; wait $pid; echo $? >%s.new; mv %s.new %s"):format(inner, dir, one.code, one.code, one.code)
   servers.shell(("setsid sh -c %s </dev/null >/dev/null 2>&1 &"):format(servers.quote(outer)))
   M.until_true(function() return (read(dir .. "/pid") or "") ~= "" end, "the process to start")
@@ -54,11 +55,12 @@ end
 
 --- Waits until the condition holds; raises with `what` when it does not within a long time.
 function M.until_true(condition, what)
-  for _ = 1, 1500 do
+  local until_time = timer.monotonic() + 60
+  repeat
     local value = condition()
     if value then return value end
     timer.sleep "20ms"
-  end
+  until timer.monotonic() > until_time
   error("waited in vain for " .. what, 2)
 end
 
