@@ -337,9 +337,10 @@ describe("a checkpoint", function()
   it("that is damaged is kept aside and told", function()
     write(path, "one\n")
     lfs.mkdir(directory .. "/state")
-    for _, text in ipairs { "no json", "{}", '{"version":1}', '{"version":1,"positions":[{"path":1}]}',
+    for i, text in ipairs { "no json", "{}", '{"version":1}', '{"version":1,"positions":[{"path":1}]}',
       '{"version":"1","positions":[]}' } do
-      write(checkpoint, text, "wb")
+      checkpoint = ("%s/state/%d.json"):format(directory, i)
+      write(checkpoint, text)
       local seen = told(function()
         local follower = follow()
         assert.equal("one", next_lines(follower, 1))
