@@ -1,4 +1,5 @@
-// The process: what its vms share. Owned by main's thread; vms on other threads only read arguments and add to counters.
+// The process: what its vms share. Owned by main's thread; vms on other threads only read arguments and add to
+// counters.
 #ifndef DBOBS_APP_H
 #define DBOBS_APP_H
 

@@ -63,7 +63,8 @@ static struct counter *insert(struct counters *counters, const struct counter *w
     return counter;
 }
 
-void counters_add(struct counters *counters, const char *collector, const char *target, const char *name, int64_t more) {
+void counters_add(struct counters *counters, const char *collector, const char *target, const char *name,
+                  int64_t more) {
     const struct counter wanted = {(char *)collector, (char *)target, (char *)name, 0};
     pthread_mutex_lock(&counters->lock);
     struct counter **found = tfind(&wanted, &counters->tree, compare);
@@ -73,7 +74,8 @@ void counters_add(struct counters *counters, const char *collector, const char *
 }
 
 void counters_each(struct counters *counters,
-                   void (*each)(void *context, const char *collector, const char *target, const char *name, int64_t value),
+                   void (*each)(void *context, const char *collector, const char *target, const char *name,
+                                int64_t value),
                    void *context) {
     pthread_mutex_lock(&counters->lock);
     if (counters->count) qsort(counters->sorted, counters->count, sizeof(struct counter *), compare_slots);

@@ -13,7 +13,8 @@ void counters_free(struct counters *counters);
 void counters_add(struct counters *counters, const char *collector, const char *target, const char *name, int64_t more);
 // Calls `each` for every counter in the order of collector, target and name; the registry is locked meanwhile.
 void counters_each(struct counters *counters,
-                   void (*each)(void *context, const char *collector, const char *target, const char *name, int64_t value),
+                   void (*each)(void *context, const char *collector, const char *target, const char *name,
+                                int64_t value),
                    void *context);
 
 #endif

@@ -171,8 +171,8 @@ static const luaL_Reg stdout_meta[] = {{"__gc", l_stdout_gc}, {NULL, NULL}};
 static const luaL_Reg batch_meta[] = {{"__gc", l_batch_gc}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
-    {"batch", l_batch}, {"status", l_status}, {"put", l_put}, {"stdout", l_stdout},
-    {"discard", l_discard}, {NULL, NULL},
+    {"batch", l_batch},   {"status", l_status},   {"put", l_put},
+    {"stdout", l_stdout}, {"discard", l_discard}, {NULL, NULL},
 };
 
 int luaopen_dbobs_sink(lua_State *lua) {

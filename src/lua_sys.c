@@ -118,8 +118,8 @@ static int l_version(lua_State *lua) {
 
 // count(collector, target, name, n)
 static int l_count(lua_State *lua) {
-    counters_add(vm_of(lua)->app->counters, luaL_checkstring(lua, 1), luaL_checkstring(lua, 2), luaL_checkstring(lua, 3),
-                 (int64_t)luaL_checknumber(lua, 4));
+    counters_add(vm_of(lua)->app->counters, luaL_checkstring(lua, 1), luaL_checkstring(lua, 2),
+                 luaL_checkstring(lua, 3), (int64_t)luaL_checknumber(lua, 4));
     return 0;
 }
 

@@ -74,8 +74,9 @@ double luax_check_duration(lua_State *lua, int index) {
     if (lua_type(lua, index) == LUA_TSTRING) seconds = luax_parse_duration(lua_tostring(lua, index));
     if (!(seconds >= 0) || isinf(seconds)) {
         const char *got = lua_type(lua, index) == LUA_TSTRING ? lua_tostring(lua, index) : luaL_typename(lua, index);
-        luaL_argerror(lua, index,
-                      lua_pushfstring(lua, "duration expected, like \"250ms\", \"30s\", \"5m\", \"2h\" or \"7d\", got %s", got));
+        luaL_argerror(
+            lua, index,
+            lua_pushfstring(lua, "duration expected, like \"250ms\", \"30s\", \"5m\", \"2h\" or \"7d\", got %s", got));
     }
     return seconds;
 }

@@ -37,13 +37,14 @@ void *luax_check_interface(lua_State *lua, int index, const char *interface, con
 // What can happen: pushes nil and "<cause>" and returns 2.
 int luax_fail(lua_State *lua, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// A duration at index: "250ms", "30s", "5m", "2h", "7d", or seconds (a number or "30"). Returns seconds; raises an argument
-// error that shows the forms for anything else and for negative ones.
+// A duration at index: "250ms", "30s", "5m", "2h", "7d", or seconds (a number or "30"). Returns seconds; raises an
+// argument error that shows the forms for anything else and for negative ones.
 double luax_check_duration(lua_State *lua, int index);
 // The same for text; -1 when it is none. No Lua involved.
 double luax_parse_duration(const char *text);
 
-// Field `name` of the table at index as a string: `fallback` when nil; raises for another type. The string belongs to the table.
+// Field `name` of the table at index as a string: `fallback` when nil; raises for another type. The string belongs to
+// the table.
 const char *luax_field_string(lua_State *lua, int index, const char *name, const char *fallback);
 int64_t luax_field_int(lua_State *lua, int index, const char *name, int64_t fallback);
 int luax_field_bool(lua_State *lua, int index, const char *name, int fallback);

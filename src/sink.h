@@ -15,10 +15,10 @@ struct sink;
 // Held by the side that made it (one reference) and by each record in flight; freed with the last reference.
 struct batch {
     uint32_t refs;
-    uint32_t pending;  // put, not yet reported
-    uint32_t failed;   // reported as not delivered
-    uint64_t sent;     // put in all
-    char error[160];   // of the first failure; "" when none
+    uint32_t pending;    // put, not yet reported
+    uint32_t failed;     // reported as not delivered
+    uint64_t sent;       // put in all
+    char error[160];     // of the first failure; "" when none
     struct wakeup done;  // signalled when pending falls to 0
 };
 

@@ -141,7 +141,8 @@ static void resume(struct task *task) {
             lua_settop(co, 0);
             return;
         }
-        lua_pushstring(co, "coroutine.yield outside of a coroutine: inside a task use dbobs.sleep or wait for something");
+        lua_pushstring(co,
+                       "coroutine.yield outside of a coroutine: inside a task use dbobs.sleep or wait for something");
         status = LUA_ERRRUN;
     }
     if (status != 0) {
@@ -193,7 +194,8 @@ static int l_spawn(lua_State *lua) {
     return 1;
 }
 
-// Starts the timer for whichever comes first, the timeout or the deadline. Returns a reason when one has passed already.
+// Starts the timer for whichever comes first, the timeout or the deadline. Returns a reason when one has passed
+// already.
 static const char *arm_timer(struct task *task, double timeout) {
     int64_t now = clock_monotonic_ns();
     int64_t until = INT64_MAX;
@@ -213,7 +215,8 @@ static int l_wait(lua_State *lua) {
     struct task *task = vm_of(lua)->current;
     if (!task) return luaL_error(lua, "waiting is only possible inside a task: start one with dbobs.spawn");
     struct wakeup *wakeup = NULL;
-    if (!lua_isnoneornil(lua, 1)) wakeup = luax_check_interface(lua, 1, LUAX_WAKEUP, "something to wait for (and not closed)");
+    if (!lua_isnoneornil(lua, 1))
+        wakeup = luax_check_interface(lua, 1, LUAX_WAKEUP, "something to wait for (and not closed)");
     double timeout = luaL_optnumber(lua, 2, -1);
     const char *reason = NULL;
     if (task->cancelled) {
@@ -314,8 +317,9 @@ static void *done_of(void *userdata) {
 static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
-    {"spawn", l_spawn},   {"wait", l_wait},       {"current", l_current}, {"deadline", l_deadline}, {"cancel", l_cancel},
-    {"status", l_status}, {"results", l_results}, {"count", l_count}, {"on_failure", l_on_failure},     {NULL, NULL},
+    {"spawn", l_spawn},           {"wait", l_wait},     {"current", l_current}, {"deadline", l_deadline},
+    {"cancel", l_cancel},         {"status", l_status}, {"results", l_results}, {"count", l_count},
+    {"on_failure", l_on_failure}, {NULL, NULL},
 };
 
 int luaopen_dbobs_task(lua_State *lua) {

@@ -28,7 +28,8 @@ static const luaL_Reg modules[] = {
 };
 
 // Where `require "a.b"` looks in the binary, in this order.
-static const char *const places[] = {"lua/%s.lua", "lua/%s/init.lua", "pipelines/%s.lua", "vendor/%s.lua", "vendor/%s/init.lua"};
+static const char *const places[] = {"lua/%s.lua", "lua/%s/init.lua", "pipelines/%s.lua", "vendor/%s.lua",
+                                     "vendor/%s/init.lua"};
 
 static const char vm_key = 'v';
 

@@ -1,12 +1,11 @@
 --- The command line: finds the command, parses its options, runs it, ends the process with its exit code:
 --- 0 done, 1 failed, 2 wrong usage. Called by the runtime as the main task.
+local commands = require "dbobs.commands"
 local core = require "dbobs.core.task"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
-
-local COMMANDS = { "run", "check", "init", "consume", "topics", "broker", "test", "version", "help" }
 
 -- Options that every command takes.
 local COMMON = {
@@ -84,8 +83,8 @@ local function dispatch(words)
   if name == "--help" or name == "-h" then name = "help" end
   if name == "--version" then name = "version" end
   local known = false
-  for _, command in ipairs(COMMANDS) do known = known or command == name end
-  if not known then return usage_error(("unknown command '%s'%s"):format(name, options.hint(name, COMMANDS))) end
+  for _, command in ipairs(commands) do known = known or command == name end
+  if not known then return usage_error(("unknown command '%s'%s"):format(name, options.hint(name, commands))) end
 
   local command = require("dbobs.cli." .. name)
   local arguments, given

@@ -21,7 +21,8 @@ local jobs, targets = {}, {}
 local OWN_OPTIONS = { every = "duration", to = "any", jitter = "duration", deadline = "duration" }
 
 local function check_collector(collector)
-  if type(collector) == "table" and type(collector.name) == "string" and (collector.collect or collector.follow) then return end
+  local well = type(collector) == "table" and type(collector.name) == "string"
+  if well and (collector.collect or collector.follow) then return end
   error("dbobs.collect: the first argument must be a collector: a table with name and collect (or follow); "
     .. "does its file end with 'return'?", 3)
 end
@@ -37,7 +38,9 @@ local function check_options(collector, given)
   for name, default in pairs(collector.options or {}) do complete[name] = default end
   for name, value in pairs(given) do complete[name] = value end
   complete.every = timer.duration(complete.every or "30s")
-  if complete.every <= 0 then error(("collector '%s': option 'every' must be longer than 0"):format(collector.name), 3) end
+  if complete.every <= 0 then
+    error(("collector '%s': option 'every' must be longer than 0"):format(collector.name), 3)
+  end
   return complete
 end
 
@@ -58,7 +61,8 @@ end
 --- Asks for a collector on a target. It starts when the pipeline has been read whole.
 ---@param collector table what a file of collectors/ returns
 ---@param target table an entry of targets.lua
----@param given {every: string|number, to: userdata, jitter: string|nil, deadline: string|nil} and the collector's own options
+---@param given {every: string|number, to: userdata, jitter: string|nil, deadline: string|nil} and the collector's own
+---   options
 function M.collect(collector, target, given)
   check_collector(collector)
   if type(target) ~= "table" then error("dbobs.collect: the second argument must be a target: a table", 2) end
@@ -165,7 +169,8 @@ end
 -- Collects at each tick, for ever. After a failure the next attempt comes by backoff when that is before the tick.
 local function collect_regularly(job)
   local period = job.options.every
-  local due = sys.monotonic() + math.random() * (job.options.jitter and timer.duration(job.options.jitter) or period / 10)
+  local jitter = job.options.jitter and timer.duration(job.options.jitter) or period / 10
+  local due = sys.monotonic() + math.random() * jitter
   local failures = 0
   while true do
     timer.sleep(math.max(due - sys.monotonic(), 0))
@@ -213,7 +218,9 @@ function M.run_once()
     if job.collector.collect then
       tasks[#tasks + 1] = task.spawn(function()
         local well, cause, traceback = M.once(job)
-        if not well and cause then log.error("collector failed", fields(job, { error = cause, traceback = traceback })) end
+        if not well and cause then
+          log.error("collector failed", fields(job, { error = cause, traceback = traceback }))
+        end
         for _, batch in ipairs(job.batches) do well = sink.wait(batch) and well end
         check_delivery(job)
         ok = ok and well

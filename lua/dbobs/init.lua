@@ -43,7 +43,8 @@ setmetatable(M, {
     if not place then
       local names = {}
       for field in pairs(FIELDS) do names[#names + 1] = field end
-      error(("dbobs.%s: there is no such thing%s"):format(tostring(name), require("dbobs.options").hint(tostring(name), names)), 2)
+      local hint = require("dbobs.options").hint(tostring(name), names)
+      error(("dbobs.%s: there is no such thing%s"):format(tostring(name), hint), 2)
     end
     local module = require(place[1])
     local value = module

@@ -50,8 +50,7 @@ function M.properties(given)
   return properties
 end
 
---- Waits until `done()`, the time is over, or dbobs is told to stop. Tasks that change what done looks at call
---- sys.poke.
+--- Waits until `done()`, the time is over, or dbobs is told to stop. The end of each task is a reason to look again.
 ---@param done fun(): boolean
 ---@param seconds number|nil
 ---@return boolean done false when it was the time or the order
@@ -79,7 +78,6 @@ function M.interruptible(fn, seconds, ...)
   local results
   local worker = task.spawn(function(...)
     results = { pcall(fn, ...) }
-    sys.poke()
   end, ...)
   if not M.wait_for(function() return results ~= nil end, seconds) then
     task.cancel(worker)

@@ -105,7 +105,9 @@ end
 ---@return string|nil problem
 function M.unused_arguments()
   local name, value = next(given_arguments)
-  if name and not M.arguments_taken then return ("the pipeline takes no options, but %s=%s was given"):format(name, value) end
+  if name and not M.arguments_taken then
+    return ("the pipeline takes no options, but %s=%s was given"):format(name, value)
+  end
 end
 
 return M

@@ -69,14 +69,16 @@ local function new_handler(options)
 
   function handler.file_end(file)
     local files = settle(open_files, files_before)
-    if files > files_before then leaked(file.name, ("%d file descriptors were left open"):format(files - files_before)) end
+    local left = files - files_before
+    if left > 0 then leaked(file.name, ("%d file descriptors were left open"):format(left)) end
     return nil, true
   end
 
   function handler.problem(element, _, message, debug_info)
     local name = element and handler.getFullName(element) or "?"
     local text = type(message) == "string" and message or require "pl.pretty".write(message)
-    problems[#problems + 1] = name .. "\n" .. text .. (debug_info and "\n" .. tostring(debug_info.traceback or "") or "")
+    local traceback = debug_info and debug_info.traceback or ""
+    problems[#problems + 1] = name .. "\n" .. text .. "\n" .. traceback
     -- An error outside of a test (a file that does not load, a setup that raises) has no test_end that counts it.
     if not element or element.descriptor ~= "it" then counts.failed = counts.failed + 1 end
     return nil, true

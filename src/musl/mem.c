@@ -13,19 +13,16 @@ typedef uint64_t __attribute__((aligned(1), may_alias)) word64;
 typedef uint32_t __attribute__((aligned(1), may_alias)) word32;
 typedef uint16_t __attribute__((aligned(1), may_alias)) word16;
 
-static inline __m128i load(const unsigned char *from)
-{
+static inline __m128i load(const unsigned char *from) {
     return _mm_loadu_si128((const __m128i *)from);
 }
 
-static inline void store(unsigned char *to, __m128i value)
-{
+static inline void store(unsigned char *to, __m128i value) {
     _mm_storeu_si128((__m128i *)to, value);
 }
 
 /* Two loads that meet or overlap in the middle cover every size between one word and two. */
-static inline void copy_to_16(unsigned char *to, const unsigned char *from, size_t size)
-{
+static inline void copy_to_16(unsigned char *to, const unsigned char *from, size_t size) {
     if (size >= 8) {
         uint64_t head = *(const word64 *)from, tail = *(const word64 *)(from + size - 8);
         *(word64 *)to = head;
@@ -43,8 +40,7 @@ static inline void copy_to_16(unsigned char *to, const unsigned char *from, size
     }
 }
 
-static inline void copy_to_128(unsigned char *to, const unsigned char *from, size_t size)
-{
+static inline void copy_to_128(unsigned char *to, const unsigned char *from, size_t size) {
     const unsigned char *from_end = from + size;
     unsigned char *to_end = to + size;
     __m128i a = load(from), z = load(from_end - 16);
@@ -66,8 +62,7 @@ static inline void copy_to_128(unsigned char *to, const unsigned char *from, siz
 }
 
 /* The last 64 bytes are loaded first: the loop may overwrite them when the regions overlap. */
-static void copy_forward(unsigned char *to, const unsigned char *from, size_t size)
-{
+static void copy_forward(unsigned char *to, const unsigned char *from, size_t size) {
     const unsigned char *from_end = from + size;
     unsigned char *to_end = to + size;
     __m128i w = load(from_end - 64), x = load(from_end - 48), y = load(from_end - 32), z = load(from_end - 16);
@@ -91,8 +86,7 @@ static void copy_forward(unsigned char *to, const unsigned char *from, size_t si
  */
 enum { LONG_COPY = 512, NEAR = 64 };
 
-static void copy_long(unsigned char *to, const unsigned char *from, size_t size)
-{
+static void copy_long(unsigned char *to, const unsigned char *from, size_t size) {
     __m128i head = load(from), tail = load(from + size - 16);
     size_t skip = 16 - ((uintptr_t)to & 15), words = (size - skip) / 8;
     unsigned char *to_word = to + skip;
@@ -103,8 +97,7 @@ static void copy_long(unsigned char *to, const unsigned char *from, size_t size)
     store(to + size - 16, tail);
 }
 
-static void copy_backward(unsigned char *to, const unsigned char *from, size_t size)
-{
+static void copy_backward(unsigned char *to, const unsigned char *from, size_t size) {
     unsigned char *to_end = to + size;
     const unsigned char *from_end = from + size;
     __m128i w = load(from), x = load(from + 16), y = load(from + 32), z = load(from + 48);
@@ -122,30 +115,21 @@ static void copy_backward(unsigned char *to, const unsigned char *from, size_t s
     store(to + 48, z);
 }
 
-void *memmove(void *to, const void *from, size_t size)
-{
-    if (size <= 16)
-        copy_to_16(to, from, size);
-    else if (size <= 128)
-        copy_to_128(to, from, size);
+void *memmove(void *to, const void *from, size_t size) {
+    if (size <= 16) copy_to_16(to, from, size);
+    else if (size <= 128) copy_to_128(to, from, size);
     else if (size >= LONG_COPY && (uintptr_t)to - (uintptr_t)from >= size && (uintptr_t)from - (uintptr_t)to >= NEAR)
         copy_long(to, from, size);
     else if ((uintptr_t)to - (uintptr_t)from >= size) /* also true when to is below from */
         copy_forward(to, from, size);
-    else
-        copy_backward(to, from, size);
+    else copy_backward(to, from, size);
     return to;
 }
 
-void *memcpy(void *restrict to, const void *restrict from, size_t size)
-{
-    if (size <= 16)
-        copy_to_16(to, from, size);
-    else if (size <= 128)
-        copy_to_128(to, from, size);
-    else if (size >= LONG_COPY)
-        copy_long(to, from, size);
-    else
-        copy_forward(to, from, size);
+void *memcpy(void *restrict to, const void *restrict from, size_t size) {
+    if (size <= 16) copy_to_16(to, from, size);
+    else if (size <= 128) copy_to_128(to, from, size);
+    else if (size >= LONG_COPY) copy_long(to, from, size);
+    else copy_forward(to, from, size);
     return to;
 }

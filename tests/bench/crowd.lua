@@ -10,6 +10,7 @@ end
 
 local connections = {}
 for i = 1, options.connections do connections[i] = assert(dbobs.postgres.connect {}) end
+assert(#connections == options.connections)
 
 if options.rate > 0 then
   local kafka = dbobs.kafka { ["bootstrap.servers"] = options.brokers }

@@ -150,7 +150,6 @@ local function follow_all(properties, names, out, given)
         task.spawn(function()
           local ok, cause = consume(properties, there, out, given)
           if not ok then failure = cause end
-          sys.poke()
         end)
       end
       names = missing

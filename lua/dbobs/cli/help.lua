@@ -1,4 +1,5 @@
 --- dbobs help: the commands, or one of them.
+local commands = require "dbobs.commands"
 local options = require "dbobs.options"
 local sys = require "dbobs.core.sys"
 
@@ -35,8 +36,7 @@ function M.run(arguments)
   end
   local ok, command = pcall(require, "dbobs.cli." .. name)
   if not ok or type(command) ~= "table" then
-    return nil, ("no command '%s'%s"):format(name, options.hint(name, { "run", "check", "init", "consume", "topics", "broker",
-      "test", "version", "help" }))
+    return nil, ("no command '%s'%s"):format(name, options.hint(name, commands))
   end
   sys.write(command.usage)
   return 0

@@ -46,7 +46,8 @@ function M.start(words, environment, options)
   local command = options.command or servers.quote(M.dbobs)
   local inner = ("cd %s && exec env %s %s %s >%s 2>%s </dev/null"):format(servers.quote(options.directory or "."),
     environment_words(environment, dir), command, table.concat(quoted, " "), one.out, one.err)
-  local outer = ("(%s) & pid=$!; echo $pid >%s/pid; wait $pid; echo $? >%s.new; mv %s.new %s"):format(inner, dir, one.code, one.code, one.code)
+  local outer = ("(%s) & pid=$!; echo $pid >%s/pid; wait $pid; echo $? >%s.new; mv %s.new %s"):format(inner, dir,
+    one.code, one.code, one.code)
   servers.shell(("setsid sh -c %s </dev/null >/dev/null 2>&1 &"):format(servers.quote(outer)))
   M.until_true(function() return (read(dir .. "/pid") or "") ~= "" end, "the process to start")
   one.pid = tonumber(read(dir .. "/pid"))
@@ -71,7 +72,8 @@ function process:running() return read(self.code) == nil end
 
 --- Waits for the end; returns the exit code.
 function process:wait()
-  M.until_true(function() return not self:running() end, ("process %d to end; it said: %s"):format(self.pid, self:stderr()))
+  local what = ("process %d to end; it said: %s"):format(self.pid, self:stderr())
+  M.until_true(function() return not self:running() end, what)
   return tonumber(read(self.code))
 end
 

@@ -27,7 +27,8 @@ function M.directory()
     -- The shell's parent is this process: when it ends, in whatever way, the directory goes.
     base = M.shell [[
       dir=$(mktemp -d "${TMPDIR:-/tmp}/dbobs-test.XXXXXX") && chmod 755 "$dir" && owner=$PPID &&
-      { setsid sh -c 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; sleep 5; rm -rf "$2"' sh "$owner" "$dir" </dev/null >/dev/null 2>&1 & } &&
+      { setsid sh -c 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; sleep 5; rm -rf "$2"' \
+        sh "$owner" "$dir" </dev/null >/dev/null 2>&1 & } &&
       echo "$dir"]]:match "^%S+"
   end
   return (M.shell("mktemp -d " .. base .. "/XXXXXX && chmod 755 " .. base .. "/*"):match "^%S+")
@@ -62,12 +63,15 @@ function server:stop() return self:script("stop", "--keep") end
 ---@param sql string
 ---@param database string|nil "postgres" by default
 function server:psql(sql, database)
-  return (self:script("psql", "-AtqX", "-v", "ON_ERROR_STOP=1", "-d", database or "postgres", "-c", sql):gsub("%s+$", ""))
+  local text = self:script("psql", "-AtqX", "-v", "ON_ERROR_STOP=1", "-d", database or "postgres", "-c", sql)
+  return (text:gsub("%s+$", ""))
 end
 
 --- libpq parameters of the superuser, changed by `more`.
 function server:parameters(more)
-  local parameters = { host = self.host, port = self.port, user = self.user, password = self.password, dbname = "postgres" }
+  local parameters = {
+    host = self.host, port = self.port, user = self.user, password = self.password, dbname = "postgres",
+  }
   for name, value in pairs(more or {}) do parameters[name] = value end
   return parameters
 end

@@ -1,7 +1,9 @@
 local options = require "dbobs.options"
 
 describe("options", function()
-  local known = { every = "duration", name = "string", top = "number|string", mode = { one = { "a", "b" } }, on = "boolean" }
+  local known = {
+    every = "duration", name = "string", top = "number|string", mode = { one = { "a", "b" } }, on = "boolean",
+  }
 
   it("takes what is right", function()
     assert.is_nil(options.problem({ every = "5s", name = "x", top = 3, mode = "a", on = false }, known, "thing"))
@@ -15,9 +17,11 @@ describe("options", function()
 
   it("names the option, what it must be and what it is", function()
     assert.matches("option 'name' must be string, got table", options.problem({ name = {} }, known, "thing"))
-    assert.matches("option 'every' must be a duration like .*, got 'often'", options.problem({ every = "often" }, known, "thing"))
+    assert.matches("option 'every' must be a duration like .*, got 'often'",
+      options.problem({ every = "often" }, known, "thing"))
     assert.matches("option 'mode' must be one of a, b, got 'c'", options.problem({ mode = "c" }, known, "thing"))
-    assert.matches("option 'top' must be number or string, got boolean", options.problem({ top = true }, known, "thing"))
+    assert.matches("option 'top' must be number or string, got boolean",
+      options.problem({ top = true }, known, "thing"))
     assert.matches("a table expected, got number", options.problem(3, known, "thing"))
   end)
 
