@@ -245,7 +245,7 @@ static struct kafka *check_instance(lua_State *lua, int index, int *timeout_ms) 
     struct kafka_producer *producer = check(lua, PRODUCER_CLASS);
     *timeout_ms = (int)(luaL_checknumber(lua, index) * 1000);
     struct kafka *kafka = kafka_producer_instance(producer);
-    if (!kafka) luax_fail(lua, "the producer failed and starts anew in a moment");
+    if (!kafka) luax_fail(lua, "the producer failed; unless it was fenced, a new one starts in a moment");
     return kafka;
 }
 

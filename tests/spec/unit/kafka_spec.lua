@@ -9,7 +9,7 @@ local timer = require "dbobs.timer"
 
 -- Kafka's numbers of requests and errors.
 local PRODUCE, INIT_PRODUCER_ID = 0, 22
-local TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED, MSG_SIZE_TOO_LARGE = 29, 31, 10
+local TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED, MSG_SIZE_TOO_LARGE, PRODUCER_FENCED = 29, 31, 10, 90
 
 local function message_of(fn)
   local ok, cause = pcall(fn)
@@ -273,6 +273,23 @@ describe("a producer", function()
       assert(producer:topic(name):send("k", "again", nil, again))
       assert.is_true(sink.wait(again))
       assert.is_true(failed <= 1)
+    end)
+  end)
+
+  it("stops for good when it is fenced, or two of them would fence each other for ever", function()
+    support.with_log(function(logged)
+      broker:fail(INIT_PRODUCER_ID, PRODUCER_FENCED)
+      local waiting, dropping = producer:topic(name), producer:topic(name, { when_full = "drop_oldest" })
+      dropping:send("k", "v")
+      logged "error kafka: .*it is fenced and stops for good"
+      for _, topic in ipairs { waiting, dropping } do
+        local ok, cause = topic:send("k", "v")
+        assert.is_nil(ok)
+        assert.matches("fenced by newer instance", cause)
+      end
+      local topics, cause = producer:topics()
+      assert.is_nil(topics)
+      assert.matches("the producer failed", cause)
     end)
   end)
 
