@@ -1,6 +1,7 @@
 -- pipelines/collectors/logs.lua, src/pglog*.c and src/tail*.c with the log of a real server.
 local cjson = require "cjson"
 local collector = require "support.collector"
+local kafka = require "dbobs.kafka"
 local lfs = require "lfs"
 local logs = require "collectors.logs"
 local memory = require "dbobs.core.memory"
@@ -8,6 +9,7 @@ local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
 local process = require "support.process"
 local servers = require "support.servers"
+local support = require "support.kafka"
 local tail = require "dbobs.tail"
 local task = require "dbobs.task"
 
@@ -343,6 +345,65 @@ describe("activity events", function()
     assert.same({}, current.told)
     assert.equal(1, #of_type(records, "connection_stats"))
     servers.drop(standby)
+  end)
+end)
+
+describe("a server log to Kafka", function()
+  it("waits while Kafka is away, with the rotated file open, and arrives whole and in order", function()
+    local broker, directory = servers.kafka(), servers.directory()
+    local path, name = directory .. "/a.json", support.name "logs"
+    local producer = kafka.producer { ["bootstrap.servers"] = broker.bootstrap, ["linger.ms"] = 5 }
+    assert(producer:create_topic(name, { partitions = 1 }))
+    local object = assert(tail.server_log {
+      path = path, checkpoint = directory .. "/position.json", poll = "50ms", grace = "200ms", timezone = "UTC",
+      envelope = { host = "h", port = 1, database = "d", environment = "test" },
+      to = producer:topic(name, { max_bytes = 100000 }),
+    })
+    local written = 0
+    local function write(count)
+      local file = assert(io.open(path, "ab"))
+      for _ = 1, count do
+        written = written + 1
+        file:write(('{"session_id":"s","line_num":%d,"message":"%s"}\n'):format(written, ("x"):rep(200)))
+      end
+      file:close()
+    end
+    local function seen(files)
+      support.until_true(files .. " files to be seen", function() return object.follower:progress().files == files end)
+    end
+    local sender = task.spawn(object.run, object)
+    local function all_acknowledged()
+      local progress = object.follower:progress()
+      return progress.in_flight == 0 and progress.acknowledged == progress.size and progress.size > 0
+    end
+
+    write(5000)
+    support.until_true("the first lines to be acknowledged", all_acknowledged)
+    broker:stop()
+    write(5000)
+    os.rename(path, path .. ".1")
+    write(10)
+    seen(2)
+    os.rename(path, path .. ".2")
+    write(5000)
+    seen(3)
+    os.remove(path .. ".1")
+    os.remove(path .. ".2")
+    local before = object.follower:progress()
+    assert.is_true(before.acknowledged < before.size)
+    broker:start()
+    support.until_true("all lines to be acknowledged", all_acknowledged)
+
+    task.cancel(sender)
+    task.join(sender)
+    producer:close()
+    local next_line = 1
+    for _, message in ipairs(support.read(broker.bootstrap, name)) do
+      local line = tonumber(message.value:match '"uid":"s/(%d+)"')
+      assert.is_true(line <= next_line, ("line %d came where line %d was next"):format(line, next_line))
+      next_line = math.max(next_line, line + 1)
+    end
+    assert.equal(written, next_line - 1)
   end)
 end)
 
