@@ -5,11 +5,23 @@
 
 #include <lua.h>
 
-#define BINDINGS(X)                                                                                                   \
-    X(task)                                                                                                           \
-    X(sys)                                                                                                            \
-    X(sink) X(pg) X(pgresult) X(latch) X(kafka) X(kafka_consumer) X(kafka_broker) X(tail) X(record) X(otlp) X(decode) \
-        X(memory)
+// clang-format off
+#define BINDINGS(X) \
+    X(task) \
+    X(sys) \
+    X(sink) \
+    X(pg) \
+    X(pgresult) \
+    X(latch) \
+    X(kafka) \
+    X(kafka_consumer) \
+    X(kafka_broker) \
+    X(tail) \
+    X(record) \
+    X(otlp) \
+    X(decode) \
+    X(memory)
+// clang-format on
 
 #define DECLARE_BINDING(name) int luaopen_dbobs_##name(lua_State *lua);
 BINDINGS(DECLARE_BINDING)
