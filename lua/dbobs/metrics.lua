@@ -65,7 +65,8 @@ local function compiled(run, collector)
     if failures.version then return nil, "metrics: version: " .. failures.version.text end
   end
   if state.compiled_version ~= state.version then
-    state.compiled, state.compiled_version = blocks.compile(collector, state.version), state.version
+    state.compiled = blocks.compile(collector, state.version, resource.wanted(run.target.options))
+    state.compiled_version = state.version
   end
   return state.compiled
 end
@@ -80,10 +81,8 @@ local function ask_server(run, request, set)
     sql = set.database_list,
     each = function(chunk)
       for _, row in ipairs(chunk:rows()) do
-        if resource.is_selected(run.target.options, row.datname) then
-          names[#names + 1] = row.datname
-          rows[row.datname] = {}
-        end
+        names[#names + 1] = row.datname
+        rows[row.datname] = {}
       end
     end,
   }

@@ -115,7 +115,12 @@ local function compile_points(collector, block, columns)
   return points
 end
 
-local function compile_block(collector, block)
+-- $wanted stands for the target's choice of databases.
+local function complete(sql, wanted)
+  return (sql:gsub("%$wanted", function() return wanted end))
+end
+
+local function compile_block(collector, block, wanted)
   local columns = new_columns()
   if block.database then columns.list[1] = ("%s as database"):format(block.database) end
   local compiled = { name = block.name, points = compile_points(collector, block, columns) }
@@ -124,16 +129,17 @@ local function compile_block(collector, block)
     resource = pairs_of(block.resource, columns.add),
     identity = block.identity and { columns.add(block.identity) } or nil,
   }
-  compiled.sql = ("select %s%s"):format(table.concat(columns.list, ", "), block.from and "\nfrom " .. block.from or "")
+  local from = block.from and "\nfrom " .. complete(block.from, wanted) or ""
+  compiled.sql = "select " .. table.concat(columns.list, ", ") .. from
   compiled.count = block.count and metric_of(collector, block.count, block.name)
   return compiled
 end
 
-local function compile_list(collector, list, version)
+local function compile_list(collector, list, version, wanted)
   local compiled = {}
   for _, block in ipairs(list or {}) do
     if version >= (block.since or 0) and version < (block.before or math.huge) then
-      compiled[#compiled + 1] = compile_block(collector, block)
+      compiled[#compiled + 1] = compile_block(collector, block, wanted)
     end
   end
   return compiled
@@ -142,13 +148,14 @@ end
 --- The statements and plans for a server's major version.
 ---@param collector table
 ---@param version integer like 15
+---@param wanted string the condition on datname that $wanted stands for
 ---@return {database_list: string, server: table[], databases: table[], relations: table[], database_count: table|nil}
-function M.compile(collector, version)
+function M.compile(collector, version, wanted)
   return {
-    database_list = collector.database_list,
-    server = compile_list(collector, collector.server, version),
-    databases = compile_list(collector, collector.databases, version),
-    relations = compile_list(collector, collector.relations, version),
+    database_list = complete(collector.database_list, wanted),
+    server = compile_list(collector, collector.server, version, wanted),
+    databases = compile_list(collector, collector.databases, version, wanted),
+    relations = compile_list(collector, collector.relations, version, wanted),
     database_count = collector.database_count and metric_of(collector, collector.database_count, "database_count"),
   }
 end

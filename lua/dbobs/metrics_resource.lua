@@ -27,26 +27,26 @@ function M.attributes(target, options, database)
   return pairs_of
 end
 
--- "app_*" to a Lua pattern.
-local function to_pattern(glob)
-  return "^" .. glob:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".") .. "$"
+-- "app_*" as a condition in SQL. The escape character is not the backslash, which old servers read in their own way.
+local function is_like(glob)
+  local pattern = tostring(glob):gsub("[!%%_]", "!%0"):gsub("%*", "%%"):gsub("%?", "_"):gsub("'", "''")
+  return ("datname like '%s' escape '!'"):format(pattern)
 end
 
-local function matches_any(name, globs)
-  for _, glob in ipairs(globs) do
-    if name:find(to_pattern(glob)) then return true end
-  end
-  return false
+local function is_like_any(globs)
+  local conditions = {}
+  for i, glob in ipairs(globs) do conditions[i] = is_like(glob) end
+  return "(" .. table.concat(conditions, " or ") .. ")"
 end
 
---- Whether a database is wanted by the target's options `databases` and `exclude_databases`: lists of names, in which *
---- stands for any text and ? for one character.
+--- The condition in SQL that a target's options `databases` and `exclude_databases` set on the column datname. They are
+--- lists of names, in which * stands for any text and ? for one character.
 ---@param options {databases: string[]|nil, exclude_databases: string[]|nil}
----@param name string
----@return boolean
-function M.is_selected(options, name)
-  if options.databases and not matches_any(name, options.databases) then return false end
-  return not matches_any(name, options.exclude_databases or {})
+---@return string sql
+function M.wanted(options)
+  local included, excluded = options.databases or {}, options.exclude_databases or {}
+  return ("(%s and not %s)"):format(#included > 0 and is_like_any(included) or "true",
+    #excluded > 0 and is_like_any(excluded) or "false")
 end
 
 return M

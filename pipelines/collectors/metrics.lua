@@ -11,9 +11,10 @@ local definitions = {
 
 local metrics = require "dbobs.metrics"
 
--- Databases that can be connected to, without templates and the cloud services' own.
+-- Databases that can be connected to, without templates and the cloud services' own. $wanted is the choice that a
+-- target makes by its options `databases` and `exclude_databases`.
 local connectable = [[
-  datallowconn and not datistemplate and datconnlimit <> -2 and has_database_privilege(oid, 'CONNECT')
+  $wanted and datallowconn and not datistemplate and datconnlimit <> -2 and has_database_privilege(oid, 'CONNECT')
   and datname not in (
     'rdsadmin', 'cloudsqladmin', 'alloydbadmin', 'alloydbmetadata', 'azure_maintenance', 'azure_sys')]]
 
@@ -25,7 +26,7 @@ local locked = [[
 return metrics.collector {
   definitions = definitions,
 
-  -- Which databases are collected, asked each time. A target's `databases` and `exclude_databases` choose among them.
+  -- Which databases are collected, asked each time.
   database_list = "select datname from pg_database where " .. connectable .. " order by datname",
   database_count = "postgresql.database.count", -- how many these are
 

@@ -394,6 +394,8 @@ e 'x' 😀]]
       assert.same({ "app", "pattern_one", "postgres" }, names())
       assert.same({ "pattern_one" }, names { databases = { "pattern*", "closed", "secret" } })
       assert.same({ "app" }, names { databases = { "a?p", "post*" }, exclude_databases = { "postgres" } })
+      assert.same({ "app", "postgres" }, names { exclude_databases = { "*_one" } })
+      assert.same({}, names { databases = { "a_p", "a%", "'", "!app", "pattern!_one", "a\\pp" } })
       for _, name in ipairs { "closed", "secret", "pattern_one" } do server:psql("drop database " .. name) end
     end)
 
