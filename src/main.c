@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "app.h"
@@ -34,10 +35,21 @@ static void install(int number, void (*handler)(int)) {
     sigaction(number, &action, NULL);
 }
 
+// Followed files, connections and brokers each take a descriptor; the usual soft limit is for programs with select().
+static void raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit)) return;
+    rlim_t wanted = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+    if (limit.rlim_cur >= wanted) return;
+    limit.rlim_cur = wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv) {
     // libpq and librdkafka look names up in libuv's workers; a dead name server blocks one for seconds, so there are
     // more than the four of the default.
     setenv("UV_THREADPOOL_SIZE", "16", 0);
+    raise_file_limit();
     struct app app = {.argc = argc, .argv = argv, .counters = counters_new()};
     the_app = &app;
     install(SIGPIPE, SIG_IGN);

@@ -239,7 +239,10 @@ static bool is_finished(const struct tail *tail, const struct tail_file *file) {
     if (file->copy) return !file->listed;
     if (file->fd < 0) return !is_buffered(tail, file);
     bool waited = file->eof_ns && clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
-    return file->gone && waited && file->seen_size <= file->read && (tail->is_pattern || has_successor(file));
+    if (!file->gone || !waited || file->seen_size > file->read) return false;
+    struct stat status;
+    bool removed = tail->is_pattern && fstat(file->fd, &status) == 0 && status.st_nlink == 0;
+    return removed || has_successor(file);
 }
 
 void tail_drop_finished(struct tail *tail) {

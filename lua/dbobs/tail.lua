@@ -55,7 +55,7 @@ function follower:attend()
   self:tell("path", path)
   self:tell("checkpoint", checkpoint)
   if delivered then
-    if select(4, self.core:progress()) == 0 then self.failures = 0 end
+    if self.failures > 0 and self:progress().in_flight == 0 then self.failures = 0 end
     return
   end
   self.failures = self.failures + 1
@@ -144,9 +144,14 @@ local function parser_of(given)
   return core.pglog(record.writer(envelope), given.timezone)
 end
 
--- Says when a line's time cannot be told.
+-- Says when a line's time cannot be told, and once when the file seems to be no jsonlog.
 local function tell_problems(self, parser)
-  local undated, example = parser:problems()
+  local undated, example, unparsed = parser:problems()
+  if unparsed > 0 and not self.told_unparsed then
+    self.told_unparsed = true
+    log.warn("a line of the server's log is no JSON object and is sent as text: is the file written with "
+      .. "log_destination = 'jsonlog'?", self.fields)
+  end
   self:tell("time", undated > 0 and (
     "cannot tell the instant of log lines with a time like '%s', they are dated by when they "
     .. "were read: set log_timezone of the target to the server's log_timezone"):format(example) or nil)

@@ -548,6 +548,13 @@ describe("a server log", function()
     assert.matches("set log_timezone of the target", seen, 1, true)
   end)
 
+  it("says once when it is no jsonlog", function()
+    write(path, "2026-03-29 12:00:00.000 UTC [1] LOG:  a line of stderr\nanother\n")
+    local seen = told(function() records(server_log(), 2) end)
+    local _, count = seen:gsub("is the file written with log_destination = 'jsonlog'", "")
+    assert.equal(1, count)
+  end)
+
   it("needs a zone that exists", function()
     local object, cause = tail.server_log { path = path, envelope = envelope, to = out, timezone = "Nowhere" }
     assert.is_nil(object)
