@@ -47,12 +47,19 @@ local function new_request(run, database)
   }
 end
 
--- The server's major version: asked with every collection, so that an upgrade is noticed; the first time alone.
-local function version_statement(run)
+-- What must be known of the server: asked with every collection, so that an upgrade or a grant is noticed; the first
+-- time alone.
+local function about_statement(run)
   return {
     name = "version",
-    sql = "select current_setting('server_version_num')::int as version",
-    each = function(chunk) run.state.version = math.floor(chunk:rows()[1].version / 10000) end,
+    sql = [[select current_setting('server_version_num')::int as version, quote_ident(current_user) as role,
+      pg_has_role('pg_read_all_stats', 'usage') as sees_all]],
+    each = function(chunk)
+      local about = chunk:rows()[1]
+      run.state.version = math.floor(about.version / 10000)
+      run:tell("the role does not see everything: no replication lag", not about.sees_all,
+        "grant it as superuser: GRANT pg_monitor TO " .. about.role)
+    end,
   }
 end
 
@@ -60,7 +67,7 @@ end
 local function compiled(run, collector)
   local state = run.state
   if not state.version then
-    local failures, cause = run:snapshot(nil, { version_statement(run) })
+    local failures, cause = run:snapshot(nil, { about_statement(run) })
     if not failures then return nil, cause end
     if failures.version then return nil, "metrics: version: " .. failures.version.text end
   end
@@ -75,7 +82,7 @@ end
 -- databases, and for each the rows that are about it.
 local function ask_server(run, request, set)
   local names, rows = {}, {}
-  local statements = { version_statement(run) }
+  local statements = { about_statement(run) }
   statements[2] = {
     name = "list of databases",
     sql = set.database_list,

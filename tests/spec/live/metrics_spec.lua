@@ -549,11 +549,14 @@ describe("a metrics collector", function()
     assert.same({}, to:take())
   end)
 
-  it("works without pg_monitor", function()
-    server:psql "drop role if exists plain; create role plain login password 'plain'"
-    local points, _, run = collect(server, { user = "plain", password = "plain" })
-    server:psql "drop role plain"
+  it("works without pg_monitor, and says how to grant it", function()
+    server:psql [[create role "Plain" login password 'plain']]
+    local points, _, run = collect(server, { user = "Plain", password = "plain" })
+    server:psql [[drop role "Plain"]]
     assert.equal(0, run.failed_parts)
+    assert.same({ ["the role does not see everything: no replication lag"] =
+      [[grant it as superuser: GRANT pg_monitor TO "Plain"]] }, run.told)
+    assert.same({}, select(3, collect(server)).told)
     assert.equal(2, #select_points(points, "postgresql.rows", { ["postgresql.table.name"] = "public.users" }))
   end)
 

@@ -53,6 +53,12 @@ function M.scraper(collector, given, to)
   function scraper.collect()
     local current = run.new({ target = target, options = options, state = state, collector = collector },
       sink)
+    local tell = current.tell
+    current.told = {}
+    function current:tell(what, active, why)
+      if active then self.told[what] = why end
+      tell(self, what, active, why)
+    end
     local ok, cause = collector.collect(current)
     local records, points = sink:take(), {}
     if not ok then return nil, cause end
