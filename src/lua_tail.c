@@ -22,6 +22,7 @@ struct follower {
     struct tail *tail;
     struct batch *batch;  // of the lines since the last commit
     struct record *held;  // built, and refused by a full sink
+    struct pglog *log;    // of the parser that pump was first given, which holds the record
 };
 
 struct parser {
@@ -115,10 +116,23 @@ static int l_acknowledge(lua_State *lua) {
     return luax_fail(lua, "tail.acknowledge: %s", error);
 }
 
+// The follower's parser, from now on kept alive by it.
+static struct pglog *bind_parser(lua_State *lua, struct follower *follower) {
+    struct pglog *log = ((struct parser *)luaL_checkudata(lua, 2, PGLOG_CLASS))->log;
+    if (follower->log == log) return log;
+    if (follower->log) luaL_error(lua, "this follower has another parser");
+    follower->log = log;
+    lua_createtable(lua, 1, 0);
+    lua_pushvalue(lua, 2);
+    lua_rawseti(lua, -2, 1);
+    lua_setfenv(lua, 1);
+    return log;
+}
+
 // follower:pump(parser, sink) -> "more" | "wait": for the follower | "full": wait for the sink; lines | nil, error
 static int l_pump(lua_State *lua) {
     struct follower *follower = check_follower(lua);
-    struct pglog *log = ((struct parser *)luaL_checkudata(lua, 2, PGLOG_CLASS))->log;
+    struct pglog *log = bind_parser(lua, follower);
     struct sink *sink = luax_check_interface(lua, 3, LUAX_SINK, "a topic (and not closed)");
     const int64_t now_us = clock_wall_us(&vm_of(lua)->clock);
     const char *outcome = "more";
