@@ -23,7 +23,7 @@ local locked = [[
   (select relation from pg_locks where relation is not null and granted and mode = 'AccessExclusiveLock'
     and database = (select oid from pg_database where datname = current_database()))]]
 
-return metrics.collector {
+local collector = metrics.collector {
   definitions = definitions,
 
   -- Which databases are collected, asked each time.
@@ -170,3 +170,5 @@ return metrics.collector {
     },
   },
 }
+
+return collector
