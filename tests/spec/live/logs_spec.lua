@@ -58,13 +58,17 @@ local function make_events(server)
   server:psql("delete from dead", "app")
 end
 
+-- A server that writes of everything that it can.
+local function talkative(major)
+  return servers.postgres { name = "logs", major = major,
+    "--set", "log_timezone=Europe/Berlin", "--set", "log_temp_files=0",
+      "--set", "log_autovacuum_min_duration=0", "--set", "autovacuum_naptime=1", "--set", "deadlock_timeout=50ms" }
+end
+
 describe("the log of a server", function()
   local server, out, directory, objects
 
-  setup(function()
-    server = servers.postgres { name = "logs", "--set", "log_timezone=Europe/Berlin", "--set", "log_temp_files=0",
-      "--set", "log_autovacuum_min_duration=0", "--set", "autovacuum_naptime=1", "--set", "deadlock_timeout=50ms" }
-  end)
+  setup(function() server = talkative() end)
 
   before_each(function()
     out, directory, objects = memory(), servers.directory(), {}
@@ -108,12 +112,12 @@ describe("the log of a server", function()
     return types
   end
 
-  it("is told in events of every kind", function()
-    make_events(server)
+  local function every_kind(of)
+    make_events(of)
     local wanted = { "query_error", "authentication_failure", "connection", "deadlock", "checkpoint", "vacuum",
       "lock_wait",
       "temp_file", "slow_query", "plan", "log" }
-    local types = types_of(collect(follow(), function(seen)
+    local types = types_of(collect(follow(of.log), function(seen)
       local types = types_of(seen)
       for _, kind in ipairs(wanted) do
         if not types[kind] then return false end
@@ -125,7 +129,7 @@ describe("the log of a server", function()
     assert.same({ "22012", "division by zero", "select 1/0" },
       { one.payload.error_code, one.payload.error_message, one.payload.query })
     assert.same({ "app", "h:app", "error" }, { one.database, one.key, one.tags.log_level })
-    local instant = server:psql((
+    local instant = of:psql((
       [[select to_char(timestamp '%s' at time zone 'Europe/Berlin' at time zone 'UTC',
         'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')]])
       :format(one.payload.record.timestamp:sub(1, 23)))
@@ -159,6 +163,14 @@ describe("the log of a server", function()
     for _, event in ipairs(types.connection) do actions[event.payload.action] = event.payload end
     assert.is_truthy(actions.received and actions.authenticated and actions.authorized)
     assert.is_number(actions.closed.duration_ms)
+  end
+
+  it("is told in events of every kind", function() every_kind(server) end)
+
+  it("is told so by version 18, too", function()
+    local newest = talkative(18)
+    every_kind(newest)
+    servers.drop(newest)
   end)
 
   it("comes line by line, once, unchanged, whatever befalls the file", function()
@@ -283,9 +295,7 @@ end)
 
 describe("activity events", function()
   local server
-  setup(function()
-    server = servers.postgres { name = "logs" }
-  end)
+  setup(function() server = talkative() end)
 
   local function of_type(records, kind)
     local found = {}
@@ -313,6 +323,14 @@ describe("activity events", function()
     assert.equal("info", stats[1].tags.log_level)
     assert.equal(server.host .. ":postgres", stats[1].key)
   end)
+
+  for _, major in ipairs { 13, 14, 16, 17, 18 } do
+    it("are collected on version " .. major, function()
+      local records, current = collector.collect(logs, servers.postgres({ major = major, name = "queries" }):target())
+      assert.same({}, current.told)
+      assert.equal(1, #of_type(records, "connection_stats"))
+    end)
+  end
 
   it("tell the deadlocks of each database that had some", function()
     process.until_true(function()
