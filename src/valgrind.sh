@@ -5,6 +5,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
+export LUA_PATH="$PWD/tests/spec/?.lua;./?.lua"
 log=build/valgrind.log
 valgrind --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
     --num-callers=30 --suppressions=src/valgrind.supp --log-file="$log" \
