@@ -14,7 +14,8 @@ struct app {
     char **argv;
     struct counters *counters;
     struct vm *active;
-    struct vm *next;  // a reload's new vm, until it takes over; NULL else
+    struct vm *next;     // a reload's new vm, until it takes over; NULL else
+    struct vm *closing;  // vms that have finished and still wait for a worker
     volatile sig_atomic_t stop_signals;
     volatile sig_atomic_t reload_signals;
 };

@@ -11,6 +11,9 @@
 #include "task.h"
 #include "vm.h"
 
+// How often a vm that waits for its last worker is looked at.
+#define SWEEP_MS 20
+
 static void wait_for_events(struct app *app);
 static void take_signals(struct app *app);
 static void advance_reload(struct app *app);
@@ -26,24 +29,45 @@ int loop_run(struct app *app) {
     return app->active->exit_code;
 }
 
+void loop_close_vm(struct app *app, struct vm *vm) {
+    vm_close(vm);
+    vm->next_closing = app->closing;
+    app->closing = vm;
+}
+
+bool loop_sweep(struct app *app) {
+    for (struct vm **link = &app->closing; *link;) {
+        struct vm *next = (*link)->next_closing;
+        if (vm_closed(*link)) *link = next;
+        else link = &(*link)->next_closing;
+    }
+    return app->closing == NULL;
+}
+
 static int turn_timeout(struct vm *vm) {
     uv_run(&vm->loop, UV_RUN_NOWAIT);
     return vm->ready_first || vm->phase == VM_FINISHED ? 0 : uv_backend_timeout(&vm->loop);
 }
 
-// Two loops on one thread: each runs what it has, then both kernel queues are waited for together.
-static void wait_for_both(struct vm *first, struct vm *second) {
-    struct pollfd fds[2] = {{.fd = uv_backend_fd(&first->loop), .events = POLLIN},
-                            {.fd = uv_backend_fd(&second->loop), .events = POLLIN}};
-    int timeout = turn_timeout(first);
-    int other = turn_timeout(second);
-    if (timeout < 0 || (other >= 0 && other < timeout)) timeout = other;
-    if (!first->ready_first) poll(fds, 2, timeout);
+static int sooner(int timeout, int other) {
+    return timeout < 0 || (other >= 0 && other < timeout) ? other : timeout;
+}
+
+// Several loops on one thread, around a reload: each runs what it has, then their kernel queues are waited for together.
+static void wait_for_all(struct app *app) {
+    struct pollfd fds[2] = {{.fd = uv_backend_fd(&app->active->loop), .events = POLLIN}, {.fd = -1}};
+    int timeout = turn_timeout(app->active);
+    if (app->next) {
+        fds[1] = (struct pollfd){.fd = uv_backend_fd(&app->next->loop), .events = POLLIN};
+        timeout = sooner(timeout, turn_timeout(app->next));
+    }
+    if (!loop_sweep(app)) timeout = sooner(timeout, SWEEP_MS);
+    if (!app->active->ready_first) poll(fds, 2, timeout);
 }
 
 static void wait_for_events(struct app *app) {
-    if (app->next) {
-        wait_for_both(app->active, app->next);
+    if (app->next || app->closing) {
+        wait_for_all(app);
         return;
     }
     struct vm *vm = app->active;
@@ -63,14 +87,14 @@ static void advance_reload(struct app *app) {
     if (next->phase == VM_FINISHED || app->stop_signals) {
         if (next->phase == VM_FINISHED) fputs("dbobs: reload failed; the pipeline from before goes on\n", stderr);
         app->next = NULL;
-        vm_free(next);
+        loop_close_vm(app, next);
     } else if (next->phase == VM_LOADED && !app->active->must_stop) {
         vm_order(app->active, VM_STOP);
     } else if (next->phase == VM_LOADED && app->active->phase == VM_FINISHED) {
         struct vm *old = app->active;
         app->active = next;
         app->next = NULL;
-        vm_free(old);
+        loop_close_vm(app, old);
         vm_order(next, VM_RUN);
     }
 }

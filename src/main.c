@@ -45,6 +45,16 @@ static void raise_file_limit(void) {
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// What the vms began to close ends here. A look-up that hangs in a worker must not hold the exit up for long.
+static bool wait_for_workers(struct app *app) {
+    int64_t until = clock_monotonic_ns() + 2000000000;
+    while (!loop_sweep(app)) {
+        if (clock_monotonic_ns() > until) return false;
+        uv_sleep(1);
+    }
+    return true;
+}
+
 int main(int argc, char **argv) {
     // libpq and librdkafka look names up in libuv's workers; a dead name server blocks one for seconds, so there are
     // more than the four of the default.
@@ -62,8 +72,9 @@ int main(int argc, char **argv) {
     install(SIGTERM, SIG_IGN);
     install(SIGINT, SIG_IGN);
     install(SIGHUP, SIG_IGN);
-    bool clean = !app.next || vm_free(app.next);
-    clean = vm_free(app.active) && clean;
+    if (app.next) loop_close_vm(&app, app.next);
+    loop_close_vm(&app, app.active);
+    bool clean = wait_for_workers(&app);
     counters_free(app.counters);
     // exit() would wait for a worker that hangs.
     if (!clean) {

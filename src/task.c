@@ -45,20 +45,44 @@ static void on_timer_closed(uv_handle_t *handle) {
     unref(handle->data);
 }
 
-static void enqueue(struct task *task, const char *reason) {
-    if (task->queued || task->finished) return;
-    if (task->parked) {
-        wakeup_unpark(&task->waiter);
-        uv_timer_stop(&task->timer);
-        task->parked = false;
-    }
+static void unpark(struct task *task) {
+    if (!task->parked) return;
+    wakeup_unpark(&task->waiter);
+    uv_timer_stop(&task->timer);
+    task->parked = false;
+}
+
+static void append(struct task *task, const char *reason) {
+    struct vm *vm = task->vm;
     task->reason = reason;
     task->queued = true;
     task->next_ready = NULL;
-    struct vm *vm = task->vm;
     if (vm->ready_last) vm->ready_last->next_ready = task;
     else vm->ready_first = task;
     vm->ready_last = task;
+}
+
+// A task that runs may still stand as waiting: its wait was refused above it (a C function between two coroutines), and
+// it went on. Then there is nobody to resume.
+static void enqueue(struct task *task, const char *reason) {
+    if (task->queued || task->finished) return;
+    unpark(task);
+    if (task->vm->current != task) append(task, reason);
+}
+
+// Undoes what a refused wait has left: before the next wait, and at the end.
+static void forget_wait(struct task *task) {
+    struct vm *vm = task->vm;
+    unpark(task);
+    if (!task->queued) return;
+    task->queued = false;
+    struct task *before = NULL;
+    for (struct task **link = &vm->ready_first; *link; before = *link, link = &before->next_ready) {
+        if (*link != task) continue;
+        *link = task->next_ready;
+        if (vm->ready_last == task) vm->ready_last = before;
+        return;
+    }
 }
 
 static void on_wakeup(struct waiter *waiter) {
@@ -101,6 +125,7 @@ void task_spawn(lua_State *lua, int args) {
 
 // Takes the task off the vm's list, closes its timer and wakes who waits for its end.
 static void finish(struct task *task) {
+    forget_wait(task);
     task->finished = true;
     *task->link = task->next;
     if (task->next) task->next->link = task->link;
@@ -165,26 +190,14 @@ void task_run_ready(struct vm *vm) {
 
 void task_drop_all(struct vm *vm) {
     vm->ready_first = vm->ready_last = NULL;
-    while (vm->tasks) {
-        struct task *task = vm->tasks;
-        if (task->parked) wakeup_unpark(&task->waiter);
-        task->queued = true;  // finish wakes joiners: they are dropped as well and must not be queued
-        for (struct task *other = vm->tasks; other; other = other->next) other->queued = true;
-        finish(task);
-    }
+    // finish wakes joiners: they are dropped as well and must not be queued.
+    for (struct task *task = vm->tasks; task; task = task->next) task->queued = true;
+    while (vm->tasks) finish(vm->tasks);
     vm->ready_first = vm->ready_last = NULL;
 }
 
 static struct task *check_task(lua_State *lua, int index) {
     return *(struct task **)luaL_checkudata(lua, index, TASK_CLASS);
-}
-
-bool task_finished(lua_State *lua, int index) {
-    return check_task(lua, index)->finished;
-}
-
-bool task_failed(lua_State *lua, int index) {
-    return check_task(lua, index)->failed;
 }
 
 // spawn(fn, ...) -> task
@@ -214,6 +227,9 @@ static const char *arm_timer(struct task *task, double timeout) {
 static int l_wait(lua_State *lua) {
     struct task *task = vm_of(lua)->current;
     if (!task) return luaL_error(lua, "waiting is only possible inside a task: start one with dbobs.spawn");
+    if (!lua_isyieldable(lua))
+        return luaL_error(lua, "waiting is not possible here: below a C function (string.gsub, table.sort, require)");
+    forget_wait(task);
     struct wakeup *wakeup = NULL;
     if (!lua_isnoneornil(lua, 1))
         wakeup = luax_check_interface(lua, 1, LUAX_WAKEUP, "something to wait for (and not closed)");
@@ -226,7 +242,7 @@ static int l_wait(lua_State *lua) {
         reason = "ready";
         if (task->streak++ >= MAX_STREAK) {
             task->streak = 0;
-            enqueue(task, reason);
+            append(task, reason);
             reason = NULL;
         }
     } else {
@@ -258,7 +274,8 @@ static int l_deadline(lua_State *lua) {
     struct task *task = vm_of(lua)->current;
     if (!task) return luaL_error(lua, "a deadline is only possible inside a task: start one with dbobs.spawn");
     int64_t before = task->deadline_ns;
-    task->deadline_ns = (int64_t)(luaL_optnumber(lua, 1, 0) * 1e9);
+    double seconds = luaL_optnumber(lua, 1, 0);
+    task->deadline_ns = seconds < 9e9 ? (int64_t)(seconds * 1e9) : INT64_MAX;
     if (!before) return 0;
     lua_pushnumber(lua, (double)before / 1e9);
     return 1;

@@ -3,7 +3,6 @@
 #define DBOBS_TASK_H
 
 #include <lua.h>
-#include <stdbool.h>
 
 struct vm;
 
@@ -12,9 +11,6 @@ struct vm;
 void task_spawn(lua_State *lua, int args);
 // Resumes every task that was ready when called, each until it waits or ends.
 void task_run_ready(struct vm *vm);
-// The task's outcome, given its userdata at `index`: false while it runs or when it ended well, true when it raised.
-bool task_failed(lua_State *lua, int index);
-bool task_finished(lua_State *lua, int index);
 // Drops every task without resuming it: for a vm that is being freed.
 void task_drop_all(struct vm *vm);
 

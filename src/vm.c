@@ -109,19 +109,33 @@ static void on_order(uv_async_t *async) {
     (void)async;  // its only purpose is that uv_run returns
 }
 
+static int open_loop(struct vm *vm) {
+    int code = uv_loop_init(&vm->loop);
+    if (!code) {
+        code = uv_async_init(&vm->loop, &vm->order_async, on_order);
+        if (code) uv_loop_close(&vm->loop);
+    }
+    if (!code) return 0;
+    fprintf(stderr, "dbobs: cannot start: %s\n", uv_strerror(code));
+    return -1;
+}
+
 struct vm *vm_new(struct app *app, bool may_run) {
     struct vm *vm = xcalloc(1, sizeof *vm);
     vm->app = app;
     vm->may_run = may_run;
-    uv_loop_init(&vm->loop);
-    uv_async_init(&vm->loop, &vm->order_async, on_order);
+    if (open_loop(vm)) {
+        free(vm);
+        return NULL;
+    }
     vm->lua = luaL_newstate();
     if (vm->lua && lua_cpcall(vm->lua, open_all, vm) == 0) {
         lua_settop(vm->lua, 0);
         return vm;
     }
     fprintf(stderr, "dbobs: cannot start: %s\n", vm->lua ? lua_tostring(vm->lua, -1) : "no Lua state");
-    vm_free(vm);
+    vm_close(vm);
+    vm_closed(vm);
     return NULL;
 }
 
@@ -130,14 +144,15 @@ static void close_handle(uv_handle_t *handle, void *unused) {
     if (!uv_is_closing(handle)) uv_close(handle, NULL);
 }
 
-bool vm_free(struct vm *vm) {
+void vm_close(struct vm *vm) {
     task_drop_all(vm);
     if (vm->lua) lua_close(vm->lua);
+    vm->lua = NULL;
     uv_close((uv_handle_t *)&vm->order_async, NULL);
-    // What the bindings began to close ends here. A look-up that hangs in a worker must not hold the exit up for long.
-    int64_t until = clock_monotonic_ns() + 2000000000;
-    while (uv_run(&vm->loop, UV_RUN_NOWAIT) && clock_monotonic_ns() < until) uv_sleep(1);
-    if (uv_loop_alive(&vm->loop)) return false;
+}
+
+bool vm_closed(struct vm *vm) {
+    if (uv_run(&vm->loop, UV_RUN_NOWAIT)) return false;
     uv_walk(&vm->loop, close_handle, NULL);
     uv_run(&vm->loop, UV_RUN_DEFAULT);
     if (uv_loop_close(&vm->loop) != 0) return false;

@@ -34,14 +34,17 @@ struct vm {
     bool must_stop;
     enum vm_phase phase;
     int exit_code;
+    struct vm *next_closing;  // in the app's list
 };
 
 // A vm whose main task calls the Lua function `dbobs.cli` with the app's arguments. NULL, after a message on stderr,
-// when the embedded library does not load.
+// when there is no loop for it or the embedded library does not load.
 struct vm *vm_new(struct app *app, bool may_run);
-// Ends every task and closes the Lua state (which runs each __gc) and the loop. False when a worker hangs (in a name
-// lookup, say): what it uses is left to it.
-bool vm_free(struct vm *vm);
+// Ends every task and closes the Lua state, which runs each __gc. What the bindings then close ends in vm_closed.
+void vm_close(struct vm *vm);
+// Runs a closed vm's loop without waiting. True when all has ended: the vm is freed. False while something is under way,
+// a worker in a name lookup, say: ask again.
+bool vm_closed(struct vm *vm);
 // Thread-safe and safe in a signal handler.
 void vm_wake(struct vm *vm);
 // On the vm's thread.

@@ -48,6 +48,24 @@ local function search(directory)
   end)
 end
 
+-- As Lua's own require, but in Lua: so that a file that is required may wait, for a query about its targets for example.
+local function require_waiting(name)
+  if package.loaded[name] ~= nil then return package.loaded[name] end
+  local tried = {}
+  for _, loader in ipairs(package.loaders) do
+    local chunk = loader(name)
+    if type(chunk) == "function" then
+      local value = chunk(name)
+      if value == nil then value = package.loaded[name] end
+      if value == nil then value = true end
+      package.loaded[name] = value
+      return value
+    end
+    tried[#tried + 1] = type(chunk) == "string" and chunk or ""
+  end
+  error(("module '%s' not found:%s"):format(name, table.concat(tried)), 2)
+end
+
 --- Reads and compiles a pipeline, and lets `require` look beside it.
 ---@param path string
 ---@return {chunk: function, embedded: boolean}|nil pipeline
@@ -56,6 +74,7 @@ function M.load(path)
   local source, name, embedded = read(path)
   if not source then return nil, name end
   search(path:match "^(.*)/[^/]*$" or ".")
+  _G.require = require_waiting
   local chunk, cause = loadstring(source, "@" .. name)
   if not chunk then return nil, "the pipeline has a syntax error: " .. cause end
   return { chunk = chunk, embedded = embedded }

@@ -104,6 +104,16 @@ describe("dbobs", function()
     assert.equal(0, code)
   end)
 
+  it("lets a file that is required wait", function()
+    local dir = servers.directory()
+    process.write(dir .. "/slow.lua", "require('dbobs').sleep '5ms' return 'waited'")
+    process.write(dir .. "/p.lua", "print(require 'slow', require 'slow') require 'nowhere'")
+    local code, stdout, stderr = process.run { "run", dir .. "/p.lua" }
+    assert.equal("waited\twaited\n", stdout)
+    assert.equal(1, code)
+    assert.matches("p.lua:1: module 'nowhere' not found", stderr)
+  end)
+
   it("gives name=value to the file, checked", function()
     local file = process.write(servers.directory() .. "/o.lua", [[
       local o = require("dbobs").arguments { rate = 10, name = "x", on = false }

@@ -37,7 +37,52 @@ describe("task", function()
   it("says clearly that a wait below a C function is not possible", function()
     local ok, cause = pcall(table.sort, { 3, 2, 1 }, function(a, b) timer.sleep("1ms") return a < b end)
     assert.is_false(ok)
-    assert.matches("yield across C%-call boundary", cause)
+    assert.matches("waiting is not possible here: below a C function", cause)
+  end)
+
+  describe("after a refused wait", function()
+    local latch = require "dbobs.core.latch"
+
+    -- Waits below a C function, with a coroutine in between: only the outer yield is refused.
+    local function refused(on)
+      return pcall(string.gsub, "a", "a", function() coroutine.wrap(function() task.wait(on) end)() end)
+    end
+
+    it("is not woken by what it had waited for", function()
+      local first, second = latch(), latch()
+      local reason
+      local one = task.spawn(function()
+        assert.is_false(refused(first))
+        reason = task.wait(second, 0.05)
+      end)
+      timer.sleep "5ms"
+      first:signal()
+      task.join(one)
+      assert.is_false(reason)
+    end)
+
+    it("ends well, and a later signal finds nobody", function()
+      local on = latch()
+      task.join(task.spawn(function() refused(on) end))
+      collectgarbage()
+      collectgarbage()
+      on:signal()
+      assert.is_true(task.wait(on, 0))
+    end)
+
+    it("goes on when the signal comes while it runs, and after many", function()
+      local on = latch()
+      local ended = task.join(task.spawn(function()
+        assert.is_false(refused(on))
+        on:signal()
+        for _ = 1, 40 do
+          on:signal()
+          refused(on)
+        end
+        timer.sleep "1ms"
+      end))
+      assert.is_true(ended)
+    end)
   end)
 
   it("cancels a task that waits, and one that is about to", function()
