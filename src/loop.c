@@ -85,7 +85,6 @@ static void take_signals(struct app *app) {
 static void advance_reload(struct app *app) {
     struct vm *next = app->next;
     if (next->phase == VM_FINISHED || app->stop_signals) {
-        if (next->phase == VM_FINISHED) fputs("dbobs: reload failed; the pipeline from before goes on\n", stderr);
         app->next = NULL;
         loop_close_vm(app, next);
     } else if (next->phase == VM_LOADED && !app->active->must_stop) {

@@ -13,6 +13,8 @@ local timer = require "dbobs.timer"
 local M = {}
 
 local FIRST_BACKOFF, LONGEST_BACKOFF = 1, 60
+-- A follower that has run so long is well again.
+local SETTLED = 5
 
 -- The collectors that the pipeline asked for, in its order; and the targets by the table they were made of, so that
 -- the collectors of one target share its connections.
@@ -53,6 +55,11 @@ local function shared_target(given)
   if not targets[given] then
     local target, problem = target_module.new(given)
     if not target then error(problem, 3) end
+    for _, other in pairs(targets) do
+      if other.name == target.name then
+        error(("two targets are called '%s': give each a 'name' of its own"):format(target.name), 3)
+      end
+    end
     targets[given] = target
   end
   return targets[given]
@@ -151,8 +158,8 @@ function M.once(job)
   return ok, cause, traceback
 end
 
-local function tell(job, ok, cause, traceback, pause)
-  local key = "collector/" .. job.collector.name .. "/" .. job.target.name
+local function tell(job, part, ok, cause, traceback, pause)
+  local key = ("collector/%s/%s/%s"):format(job.collector.name, part, job.target.name)
   if traceback then
     log.error("collector raised an error; it is started again", fields(job, { error = cause, traceback = traceback,
       again_in = ("%.0fs"):format(pause) }))
@@ -181,7 +188,7 @@ local function collect_regularly(job)
     if skipped > 0 then count(job, "ticks_skipped", skipped) end
     failures = (ok or not cause) and 0 or failures + 1
     if failures > 0 then due = math.min(due, now + backoff(failures, period)) end
-    tell(job, ok, cause, traceback, due - now)
+    tell(job, "collect", ok, cause, traceback, due - now)
   end
 end
 
@@ -189,12 +196,17 @@ local function follow(job)
   local failures = 0
   while true do
     local began = sys.monotonic()
+    local settled = task.background(function()
+      timer.sleep(SETTLED)
+      tell(job, "follow", true)
+    end)
     local ok, cause, traceback = protected(job.collector.follow, run.new(job, job.options.to))
+    task.cancel(settled)
     if ok then return end
     count(job, "errors")
     failures = sys.monotonic() - began > LONGEST_BACKOFF and 1 or failures + 1
     local pause = backoff(failures, LONGEST_BACKOFF)
-    tell(job, ok, cause, traceback, pause)
+    tell(job, "follow", ok, cause, traceback, pause)
     timer.sleep(pause)
   end
 end

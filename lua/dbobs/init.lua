@@ -31,6 +31,7 @@ local FIELDS = {
   otlp = { "dbobs.otlp" },
   record = { "dbobs.record" },
   -- the rest
+  env = { "dbobs.environment", "get" },
   log = { "dbobs.log" },
   check_options = { "dbobs.options", "check" },
   -- arguments(defaults): the options given as `dbobs run FILE name=value`, over their defaults and checked
@@ -41,7 +42,7 @@ setmetatable(M, {
   __index = function(self, name)
     local place = FIELDS[name]
     if not place then
-      local names = {}
+      local names = { "kafka" }
       for field in pairs(FIELDS) do names[#names + 1] = field end
       local hint = require("dbobs.options").hint(tostring(name), names)
       error(("dbobs.%s: there is no such thing%s"):format(tostring(name), hint), 2)
@@ -59,15 +60,5 @@ M.kafka = setmetatable({}, {
   __index = function(_, name) return require("dbobs.kafka")[name] end,
   __call = function(_, properties) return require("dbobs.output").producer(properties) end,
 })
-
---- An environment variable; an empty one counts as unset.
----@param name string
----@param default string|nil
----@return string|nil
-function M.env(name, default)
-  local value = os.getenv(name)
-  if value == nil or value == "" then return default end
-  return value
-end
 
 return M

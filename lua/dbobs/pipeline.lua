@@ -30,7 +30,8 @@ local function read(path)
   local source = sys.embedded(name)
   if source then return source, "dbobs:" .. name, true end
   local known = sys.embedded_list "pipelines/"
-  return nil, ("no pipeline %s, neither as a file nor in the binary%s"):format(path, options.hint(name, known))
+  local hint = options.hint(name, known)
+  return nil, ("no pipeline %s, neither as a file nor in the binary%s"):format(path, hint)
 end
 
 -- Makes `require` look in a directory before it looks in the binary.
@@ -41,14 +42,18 @@ local function search(directory)
       if exists(path) then
         local chunk, cause = loadfile(path)
         if not chunk then error(cause, 0) end
-        return chunk
+        return function(...)
+          local value = chunk(...)
+          if value ~= nil or package.loaded[name] ~= nil then return value end
+          return error(path .. ": the file returns nothing; it must end with 'return' and its table", 0)
+        end
       end
     end
     return ("\n\tno file '%s.lua'"):format(base)
   end)
 end
 
--- As Lua's own require, but in Lua: so that a file that is required may wait, for a query about its targets for example.
+-- As Lua's own require, but in Lua: so that a file that is required may wait, for a query about its targets perhaps.
 local function require_waiting(name)
   if package.loaded[name] ~= nil then return package.loaded[name] end
   local tried = {}
@@ -112,7 +117,7 @@ function M.arguments(defaults)
   end
   for name, text in pairs(given_arguments) do
     if defaults[name] == nil then
-      error(("unknown option %s=%s%s"):format(name, text, options.hint(name, names)), 3)
+      error(("unknown option %s=%s%s"):format(name, text, options.hint(name, names)), 2)
     end
     result[name] = convert(name, text, defaults[name])
   end

@@ -1,5 +1,6 @@
 --- One run of a collector on a target: what the collector's functions are given.
 local counters = require "dbobs.counters"
+local env = require "dbobs.environment"
 local guest = require "dbobs.guest"
 local log = require "dbobs.log"
 local pool = require "dbobs.pool"
@@ -58,8 +59,9 @@ end
 
 -- Where positions are kept: as asked, as systemd says, or where the user's programs keep their state.
 local function state_directory()
-  local home = os.getenv "XDG_STATE_HOME" or (os.getenv "HOME" and os.getenv "HOME" .. "/.local/state")
-  return os.getenv "DBOBS_STATE_DIR" or os.getenv "STATE_DIRECTORY" or (home and home .. "/dbobs") or "/var/lib/dbobs"
+  local home = env.get "HOME"
+  local state = env.get("XDG_STATE_HOME", home and home .. "/.local/state")
+  return env.get "DBOBS_STATE_DIR" or env.get "STATE_DIRECTORY" or (state and state .. "/dbobs") or "/var/lib/dbobs"
 end
 
 --- The file in which this collector keeps its position on this target, see dbobs.tail:

@@ -2,7 +2,6 @@
 --- checkpoint file, over rotations of every kind and over restarts, and moves only behind what was handled.
 ---   for line, at in dbobs.tail { path = "/var/log/app.log", checkpoint = "app.position" } do ... end
 local core = require "dbobs.core.tail"
-local lfs = require "lfs"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
 local record = require "dbobs.core.record"
@@ -157,11 +156,14 @@ local function tell_problems(self, parser)
     .. "were read: set log_timezone of the target to the server's log_timezone"):format(example) or nil)
 end
 
---- The time zone of this machine, in which a server that was set up here writes its log unless it was told otherwise.
----@return string|nil name like "Europe/Berlin"
-function M.host_zone()
-  local target = lfs.symlinkattributes("/etc/localtime", "target")
-  return type(target) == "string" and target:match "zoneinfo/(.+)$" or nil
+--- Whether instants in a zone can be told.
+---@param zone string like "Europe/Berlin"
+---@return boolean|nil ok, string|nil problem
+function M.check_zone(zone)
+  local parser, cause = core.pglog(record.writer { data_type = "log", host = "", port = 0, database = "",
+    environment = "", tags = {} }, zone)
+  if not parser then return nil, cause end
+  return true
 end
 
 --- What there is to follow at a path.

@@ -1,4 +1,5 @@
 --- Targets: the PostgreSQL servers of a pipeline, with what of them belongs into every record.
+local env = require "dbobs.environment"
 local options = require "dbobs.options"
 local postgres = require "dbobs.postgres"
 
@@ -25,6 +26,23 @@ local function known_options()
   for _, keyword in ipairs(postgres.parameters()) do known[keyword] = "string|number" end
   for name, kind in pairs(M.own) do known[name] = kind end
   return known
+end
+
+local DEFAULT_PORT = 5432
+
+-- What a type does not say.
+local function check_values(given, what)
+  local connections = given.connections
+  if connections and (connections < 1 or connections % 1 ~= 0) then
+    return ("%s: option 'connections' must be a whole number from 1, got %g"):format(what, connections)
+  end
+  for _, list in ipairs { "databases", "exclude_databases" } do
+    for _, pattern in pairs(given[list] or {}) do
+      if type(pattern) ~= "string" then
+        return ("%s: option '%s' must be a list of texts, like { 'app', 'shop_*' }"):format(what, list)
+      end
+    end
+  end
 end
 
 local function check_tags(tags, what)
@@ -56,6 +74,7 @@ function M.new(given)
   if type(given) ~= "table" then return nil, ("a target must be a table, got %s"):format(type(given)) end
   local what = ("target '%s'"):format(tostring(given.name or given.host or given.service or "?"))
   local problem = options.problem(given, known_options(), what) or check_tags(given.tags or {}, what)
+    or check_values(given, what)
   if problem then return nil, problem end
 
   local parameters = {}
@@ -69,14 +88,16 @@ function M.new(given)
     return nil, what
       .. ": a Unix socket or a list of hosts needs the option 'name', which stands as host in the records"
   end
+  local port = tonumber((tostring(effective.port or DEFAULT_PORT):match "^%d+")) or DEFAULT_PORT
   return {
-    name = given.name or host,
+    -- What logs, counters and checkpoints go by: two servers of one host must differ.
+    name = given.name or (port == DEFAULT_PORT and host or ("%s:%d"):format(host, port)),
     host_name = host,
-    port_number = tonumber((tostring(effective.port or 5432):match "^%d+")) or 5432,
+    port_number = port,
     is_local = is_local(effective),
     database = effective.dbname,
     user = effective.user,
-    environment = given.environment or os.getenv "ENVIRONMENT" or "development",
+    environment = given.environment or env.get("ENVIRONMENT", "development"),
     tags = given.tags or {},
     parameters = parameters,
     options = given,

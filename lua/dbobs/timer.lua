@@ -58,6 +58,8 @@ end
 ---@param fn fun(tick: {number: integer, skipped: integer}): boolean|nil
 ---@param options {jitter: string|number|nil}|nil
 function M.every(period, fn, options)
+  if type(fn) ~= "function" then error("every: the second argument must be a function, got " .. type(fn), 2) end
+  require("dbobs.options").check(options or {}, { jitter = "duration" }, "every", 2)
   period = M.duration(period, 2)
   if period <= 0 then error("every: the period must be longer than 0", 2) end
   local jitter = options and options.jitter and M.duration(options.jitter, 2) or period / 10

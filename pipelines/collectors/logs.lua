@@ -45,7 +45,12 @@ local events = {
   },
 }
 
+-- Without pg_monitor the sessions of others have no state.
+local grants = [[
+  select pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all, quote_ident(current_user) as me]]
+
 function collector.collect(run)
+  local allowed
   local statements = {}
   for i, event in ipairs(events) do
     local writer = dbobs.record.writer(run:envelope(), {
@@ -62,32 +67,47 @@ function collector.collect(run)
       end,
     }
   end
+  statements[#statements + 1] = {
+    name = "grants",
+    sql = grants,
+    each = function(rows) allowed = rows:rows()[1] or allowed end,
+  }
   local failures, cause = run:snapshot(nil, statements)
   if not failures then return nil, cause end
+  if allowed and not allowed.sees_all then
+    run:partial("sessions of other users are hidden", ("run: GRANT pg_monitor TO %s"):format(allowed.me))
+  end
   for name, failure in pairs(failures) do run:partial(name, failure.text) end
   return true
 end
 
--- Times in the log are in the server's log_timezone: as the target says, else as the server says, else as it is here.
+-- Times in the log are in the server's log_timezone: as the target says, else as the server says. An abbreviation like
+-- IST means something only there, so without it the log is not read: the lines stay in the file.
 local function log_timezone(run)
   if run.target.options.log_timezone then return run.target.options.log_timezone end
   local zone
-  run:snapshot(nil, {
+  local _, cause = run:snapshot(nil, {
     {
       name = "log_timezone",
       sql = "select current_setting('log_timezone') as zone",
       each = function(rows) zone = rows:rows()[1].zone end,
     },
   })
-  return zone or dbobs.tail.host_zone()
+  run.state.log_timezone = zone or run.state.log_timezone
+  if run.state.log_timezone then return run.state.log_timezone end
+  return nil, ("the log is read when the server has told its log_timezone (or give the target one): %s"):format(
+    tostring(cause))
 end
 
 function collector.follow(run)
   if not run.target.options.log_file then return true end
-  local log, cause = dbobs.tail.server_log {
+  local zone, cause = log_timezone(run)
+  if not zone then return nil, cause end
+  local log
+  log, cause = dbobs.tail.server_log {
     path = run.target.options.log_file,
     checkpoint = run:checkpoint(),
-    timezone = log_timezone(run),
+    timezone = zone,
     envelope = run:envelope(),
     to = run.sink,
     count = function(lines) run:count("lines", lines) end,
@@ -100,6 +120,11 @@ end
 -- What `dbobs check` says of the log file.
 function collector.check(run)
   if not run.target.options.log_file then return "no log_file: the server's log is not read" end
+  local zone, cause = log_timezone(run)
+  if not zone then return nil, cause end
+  local ok
+  ok, cause = dbobs.tail.check_zone(zone)
+  if not ok then return nil, cause end
   return dbobs.tail.describe(run.target.options.log_file)
 end
 

@@ -92,6 +92,11 @@ function M.run(arguments)
     log.error(cause)
     return 1
   end
+  problem = pipeline.unused_arguments()
+  if problem then
+    log.error(problem)
+    return 1
+  end
   if #collect.jobs() == 0 then
     log.error "the file asks for no collector: there is nothing to check"
     return 1

@@ -20,7 +20,7 @@ Usage: dbobs COMMAND [ARGUMENTS]
   version                 version, commit and what it was built of
   help [COMMAND]          this text, or a command's
 
-Every command takes --help, --log-format text|logfmt|json and --log-level debug|info|warn|error.
+Every command takes, behind its name, --help, --log-format text|logfmt|json and --log-level debug|info|warn|error.
 Logs go to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 Environment: PG* (libpq's), KAFKA_BOOTSTRAP_SERVERS, ENVIRONMENT, COLLECTION_INTERVAL. README has a tour.

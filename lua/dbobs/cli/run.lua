@@ -11,7 +11,8 @@ M.usage = [[
 Usage: dbobs run FILE [name=value...] [options]
 
 Runs a pipeline until SIGTERM or SIGINT, which drain and end with exit code 0; a second one ends at once. SIGHUP reads
-the file again; one with an error leaves the old one running. A FILE that is not there is taken from the binary.
+the file again, once it has been read to its end; one with an error leaves the old one running. A FILE that is not there
+is taken from the binary.
 
   --once           run each collector once, then end; exit code 1 when one failed
   --to kafka|stdout  where records go; stdout prints one JSON object a line and needs no broker
@@ -23,8 +24,10 @@ M.options = { ["--once"] = "boolean", ["--to"] = { one = { "kafka", "stdout" } }
 -- How long the tasks may take to end, and what they sent to be delivered, when dbobs is told to stop.
 local STOP_SECONDS, FLUSH_SECONDS = 10, 20
 
+-- Also the end of a reload: then the pipeline from before, which waits for this one, goes on.
 local function fail(message, more)
   log.error(message, more)
+  if not sys.order() then log.error "the reload failed; the pipeline from before goes on" end
   return 1
 end
 

@@ -201,7 +201,7 @@ describe("dbobs check", function()
       environment(pg, { KAFKA_BOOTSTRAP_SERVERS = "embedded" }))
     assert.equal(0, code, stdout .. stderr)
     for _, collector in ipairs { "metrics", "queries", "logs" } do
-      assert.matches("ok%s+127.0.0.1%s+" .. collector .. "%s+%d+ records", stdout)
+      assert.matches("ok%s+127.0.0.1:%d+%s+" .. collector .. "%s+%d+ records", stdout)
     end
     assert.matches("ok%s+kafka", stdout)
   end)
@@ -212,8 +212,16 @@ describe("dbobs check", function()
     local code, stdout = process.run({ "check", "pipelines/pg.lua" }, environment(bare,
       { KAFKA_BOOTSTRAP_SERVERS = "embedded", MONITOR_USER = "nobody_special", MONITOR_PASSWORD = "x" }))
     assert.equal(1, code)
-    assert.matches("FAILED%s+127.0.0.1%s+queries", stdout)
+    assert.matches("FAILED%s+127.0.0.1:%d+%s+queries", stdout)
+    assert.matches("GRANT pg_monitor TO nobody_special", stdout)
     assert.matches("CREATE EXTENSION", stdout:upper())
+  end)
+
+  it("tells a log that could not be read", function()
+    local code, stdout = process.run({ "check", "pipelines/pg.lua" }, environment(pg,
+      { KAFKA_BOOTSTRAP_SERVERS = "embedded", POSTGRES_LOG_FILE = servers.directory() }))
+    assert.equal(1, code)
+    assert.matches("FAILED%s+127.0.0.1:%d+%s+logs.*director", stdout)
   end)
 
   it("tells a broker that cannot be reached", function()
@@ -268,7 +276,7 @@ describe("dbobs run", function()
     process.write(file, "local x = = 1")
     one:signal "HUP"
     one:says "syntax error"
-    one:says "the pipeline from before goes on"
+    one:says "the reload failed; the pipeline from before goes on"
     local seen = #one:stdout()
     process.until_true(function() return #one:stdout() > seen + 100 end, "the old pipeline to go on")
     process.write(file, [[

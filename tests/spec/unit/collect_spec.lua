@@ -51,7 +51,7 @@ describe("supervision", function()
       { every = "5ms", to = sink.discard() })
     run_until(module, function() return bad_runs >= 3 and good_runs >= 3 end)
     assert.matches("collector raised an error; it is started again", lines[1])
-    assert.matches("target=127.0.0.1 collector=spec%-bad", lines[1])
+    assert.matches("target=127.0.0.1:1 collector=spec%-bad", lines[1])
     assert.matches("nothing", lines[1])
     assert.matches("traceback=.*collect_spec.lua:%d+", lines[1])
     assert.is_true(counter("spec-bad", "errors") >= 3)
@@ -122,6 +122,27 @@ describe("supervision", function()
     fails("unknown option 'hots'; did you mean 'host'", one, { hots = "x" }, { to = to })
     fails("needs the option 'name'", one, { host = "/run/postgresql" }, { to = to })
     fails("option 'tags' must map texts", one, { host = "x", tags = { "a" } }, { to = to })
+    fails("'connections' must be a whole number from 1", one, { host = "x", connections = 0 }, { to = to })
+    fails("'databases' must be a list of texts", one, { host = "x", databases = { 1 } }, { to = to })
+    module.collect(one, { host = "twin", port = 1 }, { to = to })
+    module.collect(one, { host = "twin", port = 2 }, { to = to })
+    fails("two targets are called 'twin:2'", one, { host = "twin", port = 2, dbname = "x" }, { to = to })
+  end)
+
+  it("tells a follower's failure for as long as it lasts, whatever the collections do", function()
+    local module = fresh_collect()
+    local runs, follows = 0, 0
+    module.collect({
+      name = "spec-both",
+      collect = function() runs = runs + 1 end,
+      follow = function()
+        follows = follows + 1
+        return nil, "cannot be followed"
+      end,
+    }, target, { every = "5ms", to = sink.discard() })
+    run_until(module, function() return runs >= 5 and follows >= 2 end)
+    assert.equal(1, #lines)
+    assert.matches("collector failed.*cannot be followed", lines[1])
   end)
 end)
 

@@ -43,6 +43,15 @@ describe("timer", function()
     assert.is_true(seen >= 3)
   end)
 
+  it("says where a tick was asked for wrongly", function()
+    local ok, cause = pcall(function() timer.every("1s", function() end, { jiter = "0s" }) end)
+    assert.is_false(ok)
+    assert.matches("^tests/spec/unit/timer_spec.lua:%d+: every: unknown option 'jiter'; did you mean 'jitter'", cause)
+    ok, cause = pcall(function() timer.every "1s" end)
+    assert.is_false(ok)
+    assert.matches("the second argument must be a function", cause)
+  end)
+
   it("spreads first ticks over the jitter", function()
     local task = require "dbobs.task"
     local begins, tasks = {}, {}
