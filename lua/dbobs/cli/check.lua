@@ -28,8 +28,12 @@ local function try(job)
   local batch = sink.batch()
   local problems = {}
   local current = run.new(job, sink.discard(), batch)
+  local seen = {}
   function current:partial(what, why) -- luacheck: ignore 212
-    problems[#problems + 1] = why and ("%s: %s"):format(what, why) or what
+    local problem = why and ("%s: %s"):format(what, why) or what
+    -- A collector may both count a part as failed and tell it as a condition.
+    if not seen[problem] then problems[#problems + 1] = problem end
+    seen[problem] = true
   end
   function current:tell(what, active, why)
     if active then self:partial(what, why) end
