@@ -1,5 +1,6 @@
 // Runs the command that prints a password, on a worker thread. The command has a process group of its own, so that a
-// time limit ends it together with whatever it started. Its standard error is ours: there it says what it lacks.
+// time limit ends it together with whatever it started. Its standard error goes nowhere: a script that traces itself
+// would bring a secret into our log.
 #include "pg_password.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ static int spawn(const char *command, int output, pid_t *pid) {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
@@ -113,7 +115,7 @@ char *pg_password_run(const char *command, uint64_t timeout_ms, const atomic_boo
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status)) {
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        snprintf(error, size, "password_command failed with exit status %d", code);
+        snprintf(error, size, "password_command failed with exit status %d (its own messages are not shown)", code);
         goto fail;
     }
     if (output.len && output.data[output.len - 1] == '\n') output.len--;
