@@ -71,6 +71,8 @@ function M.connect(given)
   local settings, problem = params.settle(given)
   if not settings then error("postgres.connect: " .. problem, 2) end
   local libpq = settings.libpq
+  problem = params.misplaced_outside(libpq)
+  if problem then return nil, "postgres.connect: " .. problem, { message = problem, retryable = false } end
   libpq.fallback_application_name = libpq.fallback_application_name or "dbobs"
   if not libpq.client_encoding and not os.getenv "PGCLIENTENCODING" then libpq.client_encoding = "UTF8" end
   local timeout = settings.connect_timeout or params.default_timeout(libpq)

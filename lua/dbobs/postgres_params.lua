@@ -50,6 +50,36 @@ local function parse(text)
   return given
 end
 
+-- Where a whole connection string, password and all, would be repeated in errors, or go into every record as the host;
+-- and the environment variables of these parameters.
+local QUOTED = { host = "PGHOST", hostaddr = "PGHOSTADDR", port = "PGPORT", dbname = "PGDATABASE",
+  service = "PGSERVICE" }
+local MISPLACED = "%s holds a connection string: write its parts as host, port, user, ... (or pass the whole text to "
+  .. "dbobs.postgres.connect)"
+
+local function is_connection_string(value)
+  return type(value) == "string" and (value:find("://", 1, true) or value:lower():find "%f[%w]password%s*=") ~= nil
+end
+
+-- The value itself is not repeated.
+local function misplaced(given)
+  for name in pairs(QUOTED) do
+    if is_connection_string(given[name]) then return MISPLACED:format(("parameter '%s'"):format(name)) end
+  end
+end
+
+--- The same for what parameters leave to the environment and the service file.
+---@param libpq table<string, string> from settle
+---@return string|nil problem
+function M.misplaced_outside(libpq)
+  for name, variable in pairs(QUOTED) do
+    if not libpq[name] and is_connection_string(os.getenv(variable)) then
+      return MISPLACED:format(("environment variable '%s'"):format(variable))
+    end
+  end
+  if libpq.service or os.getenv "PGSERVICE" then return misplaced(core.effective(libpq) or {}) end
+end
+
 local function check_types(given)
   M.known()
   for name, value in pairs(given) do
@@ -86,7 +116,7 @@ function M.settle(given)
   if type(given) ~= "table" then
     return nil, ("a table of parameters or a connection string expected, got %s"):format(type(given))
   end
-  local problem = check_types(given)
+  local problem = check_types(given) or misplaced(given)
   if problem then return nil, problem end
   local settings = { libpq = {}, password_command = given.password_command }
   for name, value in pairs(given) do
@@ -109,6 +139,8 @@ end
 function M.effective(given)
   local settings, problem = M.settle(given)
   if not settings then return nil, "postgres.effective: " .. problem end
+  problem = M.misplaced_outside(settings.libpq)
+  if problem then return nil, "postgres.effective: " .. problem end
   local effective, cause = core.effective(settings.libpq)
   if not effective then return nil, "postgres.effective: " .. cause end
   effective.port = effective.port or "5432"

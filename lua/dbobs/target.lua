@@ -72,7 +72,9 @@ end
 ---@return string|nil problem
 function M.new(given)
   if type(given) ~= "table" then return nil, ("a target must be a table, got %s"):format(type(given)) end
-  local what = ("target '%s'"):format(tostring(given.name or given.host or given.service or "?"))
+  local title = tostring(given.name or given.host or given.service or "?")
+  if title:find("://", 1, true) or title:find "=" then title = "?" end -- a connection string, password and all
+  local what = ("target '%s'"):format(title)
   local problem = options.problem(given, known_options(), what) or check_tags(given.tags or {}, what)
     or check_values(given, what)
   if problem then return nil, problem end

@@ -1,6 +1,9 @@
 -- What dbobs.postgres knows without a server: its parameters, what they mean, how it tells what is wrong with them.
 local errors = require "dbobs.postgres_error"
 local postgres = require "dbobs.postgres"
+local process = require "support.process"
+local servers = require "support.servers"
+local target = require "dbobs.target"
 
 describe("parameters of PostgreSQL connections", function()
   it("refuses parameters that do not exist or have no sense, naming the nearest", function()
@@ -56,6 +59,62 @@ describe("parameters of PostgreSQL connections", function()
     effective, cause = postgres.effective { hsot = "a" }
     assert.is_nil(effective)
     assert.matches("unknown parameter 'hsot'; did you mean 'host'", cause)
+  end)
+
+  it("refuses a connection string in the place of a host or a database, without repeating it", function()
+    for _, text in ipairs { "postgresql://u:s3cret@h/d", "host=h password=s3cret", "dbname=d PASSWORD = 's3cret'" } do
+      for _, name in ipairs { "host", "hostaddr", "port", "dbname", "service" } do
+        local ok, cause = pcall(function() postgres.connect { [name] = text } end)
+        assert.is_false(ok)
+        assert.matches(("postgres_spec.lua:%%d+: postgres.connect: parameter '%s' holds a connection string: write its "
+          .. "parts as host, port, user, ... %%(or pass the whole text to dbobs.postgres.connect%%)$"):format(name),
+          cause)
+        local effective, why = postgres.effective { [name] = text }
+        assert.is_nil(effective)
+        assert.matches(("postgres.effective: parameter '%s' holds a connection string"):format(name), why)
+        local _, problem = target.new { [name] = text }
+        assert.matches("holds a connection string", problem)
+        assert.is_nil((cause .. why .. problem):find("s3cret", 1, true))
+      end
+    end
+    assert.equal("no_password", assert(postgres.effective { host = "h", dbname = "no_password" }).dbname)
+  end)
+
+  it("refuses one in the environment and in the service file as well", function()
+    local directory = servers.directory()
+    local script, services = directory .. "/script.lua", directory .. "/services"
+    process.write(script, [[
+      local postgres = require "dbobs.postgres"
+      print(select(2, postgres.connect {}))
+      print(select(2, postgres.effective {}))
+    ]])
+    process.write(services, "[mine]\nhost=postgresql://u:s3cret@h/d\n")
+    local function both(environment)
+      local run = "env %s PGSERVICEFILE=%s %s run %s 2>&1"
+      local said = servers.shell(run:format(environment, services, process.dbobs, script))
+      assert.is_nil(said:find("s3cret", 1, true), said)
+      return said
+    end
+    for _, name in ipairs { "PGHOST", "PGDATABASE", "PGSERVICE" } do
+      local said = both(name .. "=postgresql://u:s3cret@h/d")
+      assert.matches(("postgres.connect: environment variable '%s' holds a connection string"):format(name), said)
+      assert.matches(("postgres.effective: environment variable '%s' holds a connection string"):format(name), said)
+    end
+    local said = both "PGSERVICE=mine"
+    assert.matches("postgres.connect: parameter 'host' holds a connection string", said)
+    assert.matches("postgres.effective: parameter 'host' holds a connection string", said)
+  end)
+
+  it("keeps what a failing password command says to itself", function()
+    local directory = servers.directory()
+    local script = process.write(directory .. "/script.lua", [[
+      local command = "echo s3cret; echo s3cret >&2; exit 3"
+      print(select(2, require "dbobs.postgres".connect { host = "127.0.0.1", port = 1, password_command = command }))
+    ]])
+    local said = servers.shell(("%s run %s 2>&1"):format(process.dbobs, script))
+    assert.matches("password_command failed with exit status 3 %(its own messages are not shown%); run the command by",
+      said)
+    assert.is_nil(said:find("s3cret", 1, true))
   end)
 
   it("lists what libpq knows", function()
