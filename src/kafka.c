@@ -3,6 +3,7 @@
 // of a producer or by a consumer; requests in workers hold it too. Starting fails on properties that contradict.
 #include "kafka.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,7 +231,6 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
 static void watch(struct kafka *kafka) {
     static const uint64_t one = 1;
     rd_kafka_queue_io_event_enable(kafka->queue, kafka->fd, &one, sizeof one);
-    uv_poll_init(kafka->loop, &kafka->poll, kafka->fd);
     uv_timer_init(kafka->loop, &kafka->retry);
     kafka->poll.data = kafka->retry.data = kafka;
     kafka->handles = 2;
@@ -253,12 +253,20 @@ struct kafka *kafka_new(uv_loop_t *loop, rd_kafka_type_t type, rd_kafka_conf_t *
     struct kafka *kafka = xcalloc(1, sizeof *kafka);
     kafka->rk = rk;
     kafka->loop = loop;
+    kafka->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int code = kafka->fd < 0 ? -errno : uv_poll_init(loop, &kafka->poll, kafka->fd);
+    if (code) {
+        snprintf(error, size, "cannot watch its queue: %s", uv_strerror(code));
+        if (kafka->fd >= 0) close(kafka->fd);
+        rd_kafka_destroy(rk);
+        free(kafka);
+        return NULL;
+    }
     kafka->ops = ops;
     kafka->owner = owner;
     kafka->report = report;
     kafka_report_ref(report);
     kafka->refs = 1;
-    kafka->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     snprintf(kafka->last_error, sizeof kafka->last_error, "no connection");
     if (consumes) rd_kafka_poll_set_consumer(rk);
     kafka->queue = consumes ? rd_kafka_queue_get_consumer(rk) : rd_kafka_queue_get_main(rk);

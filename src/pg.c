@@ -27,6 +27,7 @@ static void set_eof(struct pg *pg) {
     pg->eof = true;
     PQisBusy(pg->conn);  // parses: on an idle connection the server's farewell comes as a notice
     pg_socket_close(&pg->socket);
+    wakeup_signal(&pg->wakeup);
 }
 
 static void flush(struct pg *pg) {
