@@ -87,6 +87,8 @@ void tail_close(struct tail *tail) {
     (void)tail_acknowledge(tail, error, sizeof error);
     while (tail->segments) drop_segment(tail);
     tail->closed = true;
+    // Who waits for news finds the follower closed; nobody may be parked in what is freed.
+    wakeup_signal(&tail->news);
     tail_save_now(tail);
     if (!tail->saving) checkpoint_close(&tail->checkpoint);
     uv_close((uv_handle_t *)&tail->timer, on_closed);

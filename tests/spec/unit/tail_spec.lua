@@ -570,4 +570,16 @@ describe("a closed follower", function()
     assert.error_matches(function() follower:progress() end, "this follower is closed")
     assert.error_matches(function() core.open() end, "table expected")
   end)
+
+  it("is told to the task that waits for it", function()
+    write(path, "one\n")
+    local follower = follow { poll = "1h" }
+    next_lines(follower, 1)
+    local cause
+    task.spawn(function() cause = select(2, pcall(follower.next, follower)) end)
+    task.wait(nil, 0.05)
+    follower:close()
+    task.wait(nil, 0.05)
+    assert.matches("this follower is closed", cause, 1, true)
+  end)
 end)
