@@ -2,6 +2,7 @@
 // where a literal ends (a backslash before a quote), the longer reading is taken: too much masked gives nothing away.
 #include "mask.h"
 
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
@@ -27,17 +28,41 @@ static bool starts(const char *text, size_t len, size_t at, const char *prefix) 
     return at + size <= len && memcmp(text + at, prefix, size) == 0;
 }
 
+// The last search for the end of a comment: from any place between the two its result is the same.
+struct last_search {
+    size_t from, found;
+};
+
+// What is known of the text so far, so that a word costs no look at all of it.
+struct scan {
+    const char *text;
+    size_t len;
+    struct last_search comment, line;
+    size_t work;     // bytes looked at between words and literals
+    size_t counted;  // quotes before it are counted,
+    bool inside;     // and their number is odd
+};
+
+// Where `end` is at or behind `at`; len when it is not there.
+static size_t find_end(struct scan *scan, struct last_search *last, size_t at, const char *end) {
+    if (at >= last->from && at <= last->found) return last->found;
+    const char *found = memmem(scan->text + at, scan->len - at, end, strlen(end));
+    *last = (struct last_search){at, found ? (size_t)(found - scan->text) : scan->len};
+    scan->work += last->found - at;
+    return last->found;
+}
+
 // Past blanks, comments, a closing quote of "password", and an equals sign.
-static size_t skip_between(const char *text, size_t len, size_t at) {
-    while (at < len) {
+static size_t skip_between(struct scan *scan, size_t at) {
+    const char *text = scan->text;
+    for (; at < scan->len; scan->work++) {
         if (strchr(" \t\r\n\f\v\"=", text[at]) && text[at]) {
             at++;
-        } else if (starts(text, len, at, "--")) {
-            const char *end = memchr(text + at, '\n', len - at);
-            at = end ? (size_t)(end - text) : len;
-        } else if (starts(text, len, at, "/*")) {
-            const char *end = memmem(text + at + 2, len - at - 2, "*/", 2);
-            at = end ? (size_t)(end - text) + 2 : len;
+        } else if (starts(text, scan->len, at, "--")) {
+            at = find_end(scan, &scan->line, at, "\n");
+        } else if (starts(text, scan->len, at, "/*")) {
+            at = find_end(scan, &scan->comment, at + 2, "*/");
+            at = at < scan->len ? at + 2 : at;
         } else {
             break;
         }
@@ -76,24 +101,31 @@ static size_t literal_end(const char *text, size_t len, size_t at) {
     return quote < len && text[quote] == '\'' ? quoted_end(text, len, quote) : at;
 }
 
-// Whether the quote right behind the word closes a literal that holds the word, as in 'wrong password'.
-static bool closes(const char *text, size_t quote) {
-    bool inside = false;
-    for (size_t i = 0; i < quote; i++) inside ^= text[i] == '\'';
-    return inside;
+// Whether the quote right behind the word closes a literal that holds the word, as in 'wrong password'. From call to
+// call `quote` grows.
+static bool closes(struct scan *scan, size_t quote) {
+    for (; scan->counted < quote; scan->counted++) scan->inside ^= scan->text[scan->counted] == '\'';
+    return scan->inside;
+}
+
+// Comments within comments could be made to be read again for each word in them: such a text is masked to its end.
+static bool is_too_much(const struct scan *scan) {
+    return scan->work / 64 > scan->len;
 }
 
 bool mask_passwords(struct buf *out, const char *text, size_t len) {
+    const struct last_search none = {SIZE_MAX, 0};
+    struct scan scan = {.text = text, .len = len, .comment = none, .line = none};
     bool masked = false;
     size_t done = 0;
     buf_clear(out);
     for (size_t at = after_word(text, len, 0); at < len; at = after_word(text, len, at)) {
-        size_t begin = skip_between(text, len, at);
-        size_t end = literal_end(text, len, begin);
-        if (end == begin || (begin == at && closes(text, at))) continue;
+        size_t begin = skip_between(&scan, at);
+        if (begin == at && closes(&scan, at)) continue;
+        size_t end = is_too_much(&scan) ? len : literal_end(text, len, begin);
+        if (end == begin) continue;
         // A literal goes on in the next line: 'a' newline 'b'.
-        for (size_t next = skip_between(text, len, end); next < len && text[next] == '\'';
-             next = skip_between(text, len, end))
+        for (size_t next = skip_between(&scan, end); next < len && text[next] == '\''; next = skip_between(&scan, end))
             end = quoted_end(text, len, next);
         buf_put(out, text + done, begin - done);
         buf_puts(out, "'***'");

@@ -251,6 +251,16 @@ describe("masking of passwords", function()
     end
   end)
 
+  it("takes a statement of megabytes that only repeats the word", function()
+    local quoted, commented = ("'password'"):rep(2 ^ 18), ("password /*"):rep(2 ^ 18)
+    assert.equal(quoted, mask(quoted))
+    assert.equal(commented .. "*/ '***'", mask(commented .. "*/ 'x'"))
+    local lines = ("password --"):rep(2 ^ 18) .. "\n"
+    assert.equal(lines .. "'***' x", mask(lines .. "'x' x"))
+    local nested = ("password /* "):rep(2 ^ 16) .. ("*/ /* "):rep(2 ^ 16) .. "*/ 'secret'"
+    assert.is_nil(mask(nested):find("secret", 1, true))
+  end)
+
   it("leaves all else alone", function()
     for _, sql in ipairs { "", "password", "password NULL", "password $1", "my_password 'x'",
       "set password_encryption = 'md5'", "select 'password'" } do
