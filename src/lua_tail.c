@@ -18,15 +18,16 @@
 #define BATCH_BYTES (256 * 1024)
 #define TURN_BYTES (1024 * 1024)
 
-struct follower {
-    struct tail *tail;
-    struct batch *batch;  // of the lines since the last commit
-    struct record *held;  // built, and refused by a full sink
-    struct pglog *log;    // of the parser that pump was first given, which holds the record
-};
-
 struct parser {
     struct pglog *log;
+    bool bound;  // to a follower that is not closed: its record is that one's
+};
+
+struct follower {
+    struct tail *tail;
+    struct batch *batch;    // of the lines since the last commit
+    struct record *held;    // built, and refused by a full sink
+    struct parser *parser;  // that pump was first given, which holds the record
 };
 
 static uint64_t milliseconds(lua_State *lua, const char *name, double fallback) {
@@ -62,6 +63,7 @@ static int l_close(lua_State *lua) {
     struct follower *follower = luaL_checkudata(lua, 1, TAIL_CLASS);
     if (follower->tail) tail_close(follower->tail);
     if (follower->batch) batch_unref(follower->batch);
+    if (follower->parser) follower->parser->bound = false;
     *follower = (struct follower){0};
     return 0;
 }
@@ -118,15 +120,17 @@ static int l_acknowledge(lua_State *lua) {
 
 // The follower's parser, from now on kept alive by it.
 static struct pglog *bind_parser(lua_State *lua, struct follower *follower) {
-    struct pglog *log = ((struct parser *)luaL_checkudata(lua, 2, PGLOG_CLASS))->log;
-    if (follower->log == log) return log;
-    if (follower->log) luaL_error(lua, "this follower has another parser");
-    follower->log = log;
+    struct parser *parser = luaL_checkudata(lua, 2, PGLOG_CLASS);
+    if (follower->parser == parser) return parser->log;
+    if (follower->parser) luaL_error(lua, "this follower has another parser");
+    if (parser->bound) luaL_error(lua, "this parser belongs to another follower: each needs its own");
+    follower->parser = parser;
+    parser->bound = true;
     lua_createtable(lua, 1, 0);
     lua_pushvalue(lua, 2);
     lua_rawseti(lua, -2, 1);
     lua_setfenv(lua, 1);
-    return log;
+    return parser->log;
 }
 
 // follower:pump(parser, sink) -> "more" | "wait": for the follower | "full": wait for the sink; lines | nil, error

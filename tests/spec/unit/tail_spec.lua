@@ -571,6 +571,17 @@ describe("a closed follower", function()
     assert.error_matches(function() core.open() end, "table expected")
   end)
 
+  it("lets its parser go, which serves one follower at a time", function()
+    local record = require "dbobs.core.record"
+    local parser = core.pglog(record.writer { data_type = "log", host = "", port = 0, database = "", environment = "",
+      tags = {} })
+    local first, second = follow(), follow { checkpoint = checkpoint .. "2" }
+    pcall(first.core.pump, first.core, parser, nil)
+    assert.error_matches(function() second.core:pump(parser, nil) end, "this parser belongs to another follower")
+    first:close()
+    assert.error_matches(function() second.core:pump(parser, nil) end, "a topic %(and not closed%)")
+  end)
+
   it("is told to the task that waits for it", function()
     write(path, "one\n")
     local follower = follow { poll = "1h" }
