@@ -24,7 +24,8 @@ struct cut {
     struct cut_string *strings;
     size_t count, cap;
     struct buf path;
-    char **texts;  // what cut strings point to
+    size_t limit, paths;  // of the record; of the strings' paths together
+    char **texts;         // what cut strings point to
     size_t text_count;
 };
 
@@ -41,7 +42,9 @@ static size_t escaped_len(const char *text, size_t len) {
 
 static void collect_string(struct cut *cut, yyjson_mut_val *value) {
     size_t escaped = escaped_len(yyjson_mut_get_str(value), yyjson_mut_get_len(value));
-    if (escaped < SHORTEST) return;
+    // Paths that do not fit the record cannot be noted in it: nothing more needs to be known then.
+    if (escaped < SHORTEST || cut->paths > cut->limit) return;
+    cut->paths += cut->path.len;
     if (cut->count == cut->cap) {
         cut->cap = cut->cap ? cut->cap * 2 : 16;
         cut->strings = xrealloc(cut->strings, cut->cap * sizeof *cut->strings);
@@ -85,7 +88,7 @@ static void collect(struct cut *cut, yyjson_mut_val *value, int depth) {
 
 static void forget_strings(struct cut *cut) {
     for (size_t i = 0; i < cut->count; i++) free(cut->strings[i].path);
-    cut->count = 0;
+    cut->count = cut->paths = 0;
 }
 
 static int longest_first(const void *a, const void *b) {
@@ -208,7 +211,7 @@ int record_cut(struct buf *value, size_t limit) {
     if (value->len <= limit) return 0;
     yyjson_doc *parsed = yyjson_read(value->data, value->len, YYJSON_READ_NUMBER_AS_RAW);
     if (!parsed) return -1;
-    struct cut cut = {.doc = yyjson_doc_mut_copy(parsed, NULL)};
+    struct cut cut = {.doc = yyjson_doc_mut_copy(parsed, NULL), .limit = limit};
     yyjson_doc_free(parsed);
     int result = cut.doc ? shrink(&cut, value, limit) : -1;
     forget_strings(&cut);
