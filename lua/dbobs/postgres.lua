@@ -6,6 +6,7 @@
 --- its decimal text; numeric is always its exact text; boolean is boolean; bytea a string of bytes; all else the
 --- server's text. Arguments: nil, booleans, numbers, texts, int64 cdata, postgres.bytea(bytes); postgres.null is NULL
 --- as well.
+local check = require "dbobs.postgres_check"
 local core = require "dbobs.core.pg"
 local errors = require "dbobs.postgres_error"
 local params = require "dbobs.postgres_params"
@@ -187,8 +188,12 @@ end
 local function send(db, what, method, ...)
   local ok, sent, cause, state = pcall(method, db.core, converted(select("#", ...), ...))
   if ok then return sent, cause, state end
+  db.core:stream(0)
+  local half_sent = what == "pipeline"
+  if half_sent then db:close() end
   leave(db)
-  error(("postgres.%s: %s"):format(what, (tostring(sent):gsub("^bad argument #(%d+) to '.-' %((.*)%)$", "%2"))), 3)
+  local problem = tostring(sent):gsub("^bad argument #(%d+) to '.-' %((.*)%)$", "%2")
+  error(("postgres.%s: %s"):format(what, problem), half_sent and 4 or 3)
 end
 
 --- Runs a statement. Without arguments the text may hold several; the last one's result is returned.
@@ -283,6 +288,7 @@ end
 ---@return table|nil info with `statement`, its index
 function connection:pipeline(statements, given)
   given = given or {}
+  check.pipeline(statements, given, 2)
   enter(self, "pipeline")
   local ok, cause, state = self.core:pipeline(true)
   if not ok then return refused(self, "pipeline", cause, state) end
@@ -368,9 +374,10 @@ end
 ---@param given {rows: integer|nil}|nil rows of a chunk
 ---@return fun(): userdata|nil
 function connection:stream(sql, arguments, given)
-  arguments = arguments or {}
+  arguments, given = arguments or {}, given or {}
+  check.stream(arguments, given, 2)
   enter(self, "stream")
-  self.core:stream(given and given.rows or CHUNK_ROWS)
+  self.core:stream(given.rows or CHUNK_ROWS)
   local count = arguments.n or table.maxn(arguments)
   local ok, cause, state = send(self, "stream", self.core.query, sql, unpack(arguments, 1, count))
   if not ok then
@@ -471,5 +478,7 @@ function connection:close()
   self.open_stream = nil
   self.core:close()
 end
+
+check.methods(connection, "db")
 
 return M

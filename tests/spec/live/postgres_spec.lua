@@ -206,6 +206,34 @@ describe("a PostgreSQL connection", function()
     assert.has_error(again)
   end)
 
+  it("tells misuse at the caller's line, with what to do", function()
+    local function misuse(fn, ...)
+      local ok, cause = pcall(fn, ...)
+      assert.is_false(ok)
+      assert.matches("postgres_spec.lua:%d+: postgres%.", cause)
+      assert.equal(1, value "select 1 v")
+      return cause
+    end
+    assert.matches("stream: unknown option 'row'; did you mean 'rows'?",
+      misuse(function() db:stream("select 1", {}, { row = 3 }) end), 1, true)
+    assert.matches("option 'rows' must be a whole number from 1, got 0",
+      misuse(function() db:stream("select 1", {}, { rows = 0 }) end))
+    assert.matches("arguments must be a table", misuse(function() db:stream("select $1", 5) end))
+    assert.matches("pipeline: unknown option 'eech'; did you mean 'each'?",
+      misuse(function() db:pipeline({ { "select 1" } }, { eech = print }) end), 1, true)
+    assert.matches("pipeline: statement 2 must be a table like { 'select $1', 5 }",
+      misuse(function() db:pipeline { { "select 1" }, "select 1" } end), 1, true)
+    assert.matches("statement 1 must be .* got one without a text", misuse(function() db:pipeline { {} } end))
+    assert.matches("a list of statements expected", misuse(function() db:pipeline "select 1" end))
+    assert.matches("query: use db:query%(...%), with a colon", misuse(function() db.query "select 1" end))
+    assert.matches("close: use db:close%(...%), with a colon", misuse(function() db.close() end))
+    misuse(function() db:stream("select $1", { {} }) end)
+    local ok, cause = pcall(function() db:pipeline { { "select 1" }, { "select $1", {} } } end)
+    assert.is_false(ok)
+    assert.matches("postgres_spec.lua:%d+: postgres.pipeline: ", cause)
+    assert.is_false(db:alive())
+  end)
+
   it("raises what goes wrong in a stream", function()
     local ok, cause = pcall(function()
       for _ in db:stream("select 1000 / (500 - i) from generate_series(1, 1000) i", nil, { rows = 10 }) do end
