@@ -94,6 +94,20 @@ end
 ---@class dbobs.kafka.topic: userdata
 local topic = core.topic_methods
 
+local function misused(what, expected, value)
+  error(("topic:send: the %s must be %s, got %s"):format(what, expected, type(value)), 4)
+end
+
+local function check_record(key, value, headers, batch)
+  if key ~= nil and type(key) ~= "string" and type(key) ~= "number" then misused("key", "a string or nil", key) end
+  if type(value) ~= "string" and type(value) ~= "number" then misused("value", "a string", value) end
+  if headers ~= nil and type(headers) ~= "table" then misused("headers", "a table of name = text", headers) end
+  for name, text in pairs(headers or {}) do
+    if type(name) ~= "string" or type(text) ~= "string" then misused("headers", "texts by their names", text) end
+  end
+  if batch ~= nil and type(batch) ~= "userdata" then misused("batch", "one of dbobs.batch()", batch) end
+end
+
 --- Sends one record; waits while there is no room for it. Delivered is what its batch says, see dbobs.batch.
 ---@param key string|nil
 ---@param value string
@@ -101,6 +115,8 @@ local topic = core.topic_methods
 ---@param batch userdata|nil
 ---@return boolean|nil ok, string|nil error
 function topic:send(key, value, headers, batch)
+  if type(self) ~= "userdata" then error("topic.send: use topic:send(...), with a colon", 2) end
+  check_record(key, value, headers, batch)
   while true do
     local ok, cause = self:put(key, value, headers, batch)
     if ok then return true end

@@ -1,5 +1,7 @@
 --- Reading topics: as a member of a group, or from an offset, a time, the beginning or the end.
+local kafka_core = require "dbobs.core.kafka"
 local new_consumer = require "dbobs.core.kafka_consumer"
+local options = require "dbobs.options"
 local properties = require "dbobs.kafka_properties"
 local report = require "dbobs.kafka_report"
 local sys = require "dbobs.core.sys"
@@ -16,6 +18,8 @@ local ALONE = { ["group.id"] = "dbobs", ["enable.auto.commit"] = "false", ["enab
 
 -- What is ours among the properties.
 local OWN = { group = "string", topics = "table", assign = "table", from = "any", eof = "boolean" }
+
+local ASSIGN = { topic = "string", partition = "number", from = "any" }
 
 ---@class dbobs.kafka.consumer
 local consumer = {}
@@ -83,11 +87,26 @@ local function starts_of(own)
   local starts = {}
   for _, topic in ipairs(own.topics or {}) do starts[#starts + 1] = start_of(topic, nil, own.from) end
   local assign = own.assign or {}
-  for _, one in ipairs(assign.topic and { assign } or assign) do
+  for _, one in ipairs(assign[1] == nil and next(assign) ~= nil and { assign } or assign) do
+    local problem = options.problem(one, ASSIGN, "kafka.consumer: assign")
+    if problem then properties.misuse(problem) end
     starts[#starts + 1] = start_of(one.topic, one.partition, one.from or own.from)
   end
   if #starts == 0 then properties.misuse "kafka.consumer: which topics? Give topics = { ... } or assign = { ... }" end
   return starts
+end
+
+-- A misspelt option of ours, which would else pass for a property of librdkafka's.
+local function check_misspelt(rest)
+  local names, is_property = kafka_core.properties(), {}
+  for _, name in ipairs(names) do is_property[name] = true end
+  for name in pairs(OWN) do names[#names + 1] = name end
+  for name in pairs(rest) do
+    local meant = type(name) == "string" and not is_property[name] and options.nearest(name, names)
+    if meant and OWN[meant] then
+      properties.misuse(("kafka.consumer: unknown option '%s'; did you mean '%s'?"):format(name, meant))
+    end
+  end
 end
 
 -- Splits what is ours from librdkafka's properties.
@@ -112,6 +131,7 @@ end
 function M.new(given)
   if type(given) ~= "table" then properties.misuse("kafka.consumer: a table expected, got " .. type(given)) end
   local own, rest = split(given)
+  check_misspelt(rest)
   local starts = starts_of(own)
   local texts = properties.complete(rest, DEFAULTS, "kafka.consumer")
   for name, value in pairs(own.group and { ["group.id"] = own.group } or ALONE) do texts[name] = value end

@@ -58,6 +58,26 @@ describe("properties", function()
     assert.matches("plugins", refused { ["bootstrap.servers"] = "x:1", ["plugin.library.paths"] = "x" })
   end)
 
+  it("are not needed to tell a record that is none, at the caller's line", function()
+    local producer = kafka.producer { ["bootstrap.servers"] = "127.0.0.1:1" }
+    local topic = producer:topic "t"
+    local function misused(...)
+      local arguments = { n = select("#", ...), ... }
+      local text = message_of(function() topic:send(unpack(arguments, 1, arguments.n)) end)
+      assert.matches("kafka_spec%.lua:%d+: topic:send: ", text)
+      return text
+    end
+    assert.matches("the value must be a string, got table", misused("k", {}))
+    assert.matches("the value must be a string, got nil", misused("k"))
+    assert.matches("the key must be a string or nil, got table", misused({}, "v"))
+    assert.matches("the headers must be", misused("k", "v", "h"))
+    assert.matches("the headers must be", misused("k", "v", { a = 1 }))
+    assert.matches("the batch must be", misused("k", "v", nil, {}))
+    assert.matches("kafka_spec%.lua:%d+: topic.send: use topic:send%(...%)",
+      message_of(function() topic.send("k", "v") end))
+    producer:close()
+  end)
+
   it("never show a secret in an error", function()
     for _, name in ipairs { "sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password" } do
       local ok, cause = pcall(kafka.producer, { ["bootstrap.servers"] = "x:1", [name] = "hunter2\0",
@@ -323,7 +343,8 @@ describe("a producer", function()
     assert.matches("a topic's name expected, got nil", message_of(function() producer:topic() end))
     assert.matches("did you mean 'when_full'", message_of(function() producer:topic("x", { when_ful = "wait" }) end))
     assert.matches("one of wait, drop_oldest", message_of(function() producer:topic("x", { when_full = "drop" }) end))
-    assert.matches("headers expected", message_of(function() producer:topic("x"):send("k", "v", { a = 1 }) end))
+    assert.matches("headers must be texts",
+      message_of(function() producer:topic("x"):send("k", "v", { a = 1 }) end))
     assert.matches("'partitions' must be a whole number", message_of(function()
       producer:create_topic("x", { partitions = 0 })
     end))
@@ -427,5 +448,21 @@ describe("a consumer", function()
     assert.matches("a member of a group", refused { topics = { "a" }, group = "g", from = 5 })
     assert.matches("from: ", refused { topics = { "a" }, from = "yesterday" })
     assert.matches("option 'topics' must be a table", refused { topics = "a" })
+  end)
+
+  it("tells misspelt options at the caller's line, with the nearest name", function()
+    local function refused(more)
+      more["bootstrap.servers"] = "x:1"
+      local text = message_of(function() kafka.consumer(more) end)
+      assert.matches("kafka_spec%.lua:%d+: kafka%.consumer: ", text)
+      return text
+    end
+    assert.matches("unknown option 'topic'; did you mean 'topics'?", refused { topic = { "a" } }, 1, true)
+    assert.matches("did you mean 'group'?", refused { topics = { "a" }, grup = "g" }, 1, true)
+    local meant = "assign: unknown option 'partitoin'; did you mean 'partition'?"
+    assert.matches(meant, refused { assign = { topic = "a", partitoin = 0 } }, 1, true)
+    assert.matches(meant, refused { assign = { { topic = "a", partitoin = 0 } } }, 1, true)
+    assert.matches("did you mean 'topic'?", refused { assign = { topics = "a" } }, 1, true)
+    assert.matches("assign: a table expected, got string", refused { assign = { "a" } })
   end)
 end)
