@@ -53,7 +53,8 @@ static int sooner(int timeout, int other) {
     return timeout < 0 || (other >= 0 && other < timeout) ? other : timeout;
 }
 
-// Several loops on one thread, around a reload: each runs what it has, then their kernel queues are waited for together.
+// Several loops on one thread, around a reload: each runs what it has, then their kernel queues are waited for
+// together.
 static void wait_for_all(struct app *app) {
     struct pollfd fds[2] = {{.fd = uv_backend_fd(&app->active->loop), .events = POLLIN}, {.fd = -1}};
     int timeout = turn_timeout(app->active);

@@ -42,8 +42,8 @@ struct vm {
 struct vm *vm_new(struct app *app, bool may_run);
 // Ends every task and closes the Lua state, which runs each __gc. What the bindings then close ends in vm_closed.
 void vm_close(struct vm *vm);
-// Runs a closed vm's loop without waiting. True when all has ended: the vm is freed. False while something is under way,
-// a worker in a name lookup, say: ask again.
+// Runs a closed vm's loop without waiting. True when all has ended: the vm is freed. False while something is under
+// way, a worker in a name lookup, say: ask again.
 bool vm_closed(struct vm *vm);
 // Thread-safe and safe in a signal handler.
 void vm_wake(struct vm *vm);
