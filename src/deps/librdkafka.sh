@@ -12,7 +12,7 @@ build() {
     grep -q '^#define WITH_SASL_SCRAM 1' config.h
     grep -q '^#define WITH_ZSTD 1' config.h
     # The list of features that the library prints names tools of the host as well, which may differ.
-    sed -i '/^#define BUILT_WITH/s/ \(PKGCONFIG\|GXX\|CLANGXX\|CXX\)\b//g' config.h
+    sed -i '/^#define BUILT_WITH/s/ \(PKGCONFIG\|GXX\|CLANGXX\|CXX\|PYTHON\|LDS\)\b//g' config.h
     make -C src librdkafka.a
     mkdir -p "$out/include/librdkafka"
     cp src/librdkafka.a "$out/lib/"
