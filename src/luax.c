@@ -1,11 +1,13 @@
 // Helpers of the bindings over the Lua C API. No state: interfaces are function pointers in the metatables.
 #include "luax.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+// A hundred years: what is longer is a mistake, and would not fit the integers that it becomes.
+#define LONGEST (100.0 * 366 * 86400)
 
 void luax_class(lua_State *lua, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {
     luaL_newmetatable(lua, name);
@@ -72,7 +74,7 @@ double luax_check_duration(lua_State *lua, int index) {
     double seconds = -1;
     if (lua_type(lua, index) == LUA_TNUMBER) seconds = lua_tonumber(lua, index);
     if (lua_type(lua, index) == LUA_TSTRING) seconds = luax_parse_duration(lua_tostring(lua, index));
-    if (!(seconds >= 0) || isinf(seconds)) {
+    if (!(seconds >= 0 && seconds <= LONGEST)) {
         const char *got = lua_type(lua, index) == LUA_TSTRING ? lua_tostring(lua, index) : luaL_typename(lua, index);
         luaL_argerror(
             lua, index,

@@ -38,7 +38,7 @@ void *luax_check_interface(lua_State *lua, int index, const char *interface, con
 int luax_fail(lua_State *lua, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // A duration at index: "250ms", "30s", "5m", "2h", "7d", or seconds (a number or "30"). Returns seconds; raises an
-// argument error that shows the forms for anything else and for negative ones.
+// argument error that shows the forms for anything else, negative ones and those of over 100 years.
 double luax_check_duration(lua_State *lua, int index);
 // The same for text; -1 when it is none. No Lua involved.
 double luax_parse_duration(const char *text);

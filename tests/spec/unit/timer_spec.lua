@@ -11,7 +11,7 @@ describe("timer", function()
     assert.equal(1.5, timer.duration "1.5s")
     assert.equal(12, timer.duration "12")
     assert.equal(3, timer.duration(3))
-    for _, wrong in ipairs { "", "s", "30 s", "-1s", "3w", "1e999s", "nan", -1, 0 / 0, 1 / 0 } do
+    for _, wrong in ipairs { "", "s", "1e30d", "30 s", "-1s", "3w", "1e999s", "nan", -1, 0 / 0, 1 / 0 } do
       assert.has_error(function() timer.duration(wrong) end)
     end
     assert.has_error(function() timer.duration {} end)
