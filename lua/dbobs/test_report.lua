@@ -5,16 +5,20 @@ local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 local timer = require "dbobs.timer"
 
--- What ends in the background gets this long to be gone.
-local SETTLE_SECONDS = 5
+-- What ends in the background gets this long to be gone: much more than it needs on a busy machine, since only what is
+-- left for good is waited for so long.
+local SETTLE_SECONDS = 60
 
--- The loop opens one inotify descriptor when a directory is first watched and keeps it.
+-- How many files are open, and which. The loop opens one inotify descriptor when a directory is first watched and keeps
+-- it.
 local function open_files()
-  local count = 0
-  for name in lfs.dir "/proc/self/fd" do
-    if lfs.symlinkattributes("/proc/self/fd/" .. name, "target") ~= "anon_inode:inotify" then count = count + 1 end
+  local names = {}
+  for number in lfs.dir "/proc/self/fd" do
+    local name = lfs.symlinkattributes("/proc/self/fd/" .. number, "target")
+    if name ~= "anon_inode:inotify" then names[#names + 1] = name end
   end
-  return count
+  table.sort(names)
+  return #names, table.concat(names, " ")
 end
 
 -- Waits until `measure()` is down to `limit`; returns what it is in the end.
@@ -70,7 +74,9 @@ local function new_handler(options)
   function handler.file_end(file)
     local files = settle(open_files, files_before)
     local left = files - files_before
-    if left > 0 then leaked(file.name, ("%d file descriptors were left open"):format(left)) end
+    if left > 0 then
+      leaked(file.name, ("%d file descriptors were left open, among: %s"):format(left, (select(2, open_files()))))
+    end
     return nil, true
   end
 
