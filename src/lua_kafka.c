@@ -15,18 +15,6 @@
 #define REQUEST_CLASS "dbobs.kafka_request"
 #define REPORT_CLASS "dbobs.kafka_report"
 
-// The object behind the userdata at 1; raises when it is none of the class or closed.
-static void *check(lua_State *lua, const char *class) {
-    void **box = luaL_checkudata(lua, 1, class);
-    if (!*box) luaL_error(lua, "%s is closed", class);
-    return *box;
-}
-
-static void push(lua_State *lua, const char *class, void *object) {
-    void **box = luax_new(lua, class, sizeof *box);
-    *box = object;
-}
-
 // ---- properties ------------------------------------------------------------
 
 // properties() -> array of the names of all properties, second names among them
@@ -68,42 +56,42 @@ static int l_producer(lua_State *lua) {
     struct kafka_producer *producer =
         kafka_producer_new(&vm_of(lua)->loop, conf, lua_toboolean(lua, 2), error, sizeof error);
     if (!producer) return luax_fail(lua, "%s", error);
-    push(lua, PRODUCER_CLASS, producer);
+    luax_box(lua, PRODUCER_CLASS, producer);
     return 1;
 }
 
 // :sink(topic, drop_oldest, max_bytes) -> sink
 static int l_sink(lua_State *lua) {
-    struct kafka_producer *producer = check(lua, PRODUCER_CLASS);
+    struct kafka_producer *producer = luax_boxed(lua, PRODUCER_CLASS);
     const char *topic = luaL_checkstring(lua, 2);
     struct kafka_sink *sink =
         kafka_producer_sink(producer, topic, lua_toboolean(lua, 3), (size_t)luaL_checknumber(lua, 4));
     kafka_producer_ref(producer);
-    push(lua, SINK_CLASS, sink);
+    luax_box(lua, SINK_CLASS, sink);
     return 1;
 }
 
 // :hold(topic, boolean): records for it wait as long as it is held
 static int l_hold(lua_State *lua) {
-    struct kafka_producer *producer = check(lua, PRODUCER_CLASS);
+    struct kafka_producer *producer = luax_boxed(lua, PRODUCER_CLASS);
     kafka_producer_hold(producer, luaL_checkstring(lua, 2), lua_toboolean(lua, 3));
     return 0;
 }
 
 // :pending() -> records that were taken and not reported yet
 static int l_pending(lua_State *lua) {
-    lua_pushnumber(lua, (double)kafka_producer_pending(check(lua, PRODUCER_CLASS)));
+    lua_pushnumber(lua, (double)kafka_producer_pending(luax_boxed(lua, PRODUCER_CLASS)));
     return 1;
 }
 
 static int push_report(lua_State *lua, struct kafka_report *report) {
     kafka_report_ref(report);
-    push(lua, REPORT_CLASS, report);
+    luax_box(lua, REPORT_CLASS, report);
     return 1;
 }
 
 static int l_producer_report(lua_State *lua) {
-    struct kafka_producer *producer = check(lua, PRODUCER_CLASS);
+    struct kafka_producer *producer = luax_boxed(lua, PRODUCER_CLASS);
     return push_report(lua, producer->report);
 }
 
@@ -142,7 +130,7 @@ static rd_kafka_headers_t *make_headers(lua_State *lua, int index) {
 
 // :put(key|nil, value, headers|nil, batch|nil) -> true | false when full | nil, error
 static int l_put(lua_State *lua) {
-    struct kafka_sink *sink = check(lua, SINK_CLASS);
+    struct kafka_sink *sink = luax_boxed(lua, SINK_CLASS);
     struct sink_record record = {0};
     if (!lua_isnil(lua, 2)) record.key = luaL_checklstring(lua, 2, &record.key_len);
     record.value = luaL_checklstring(lua, 3, &record.value_len);
@@ -158,38 +146,33 @@ static int l_put(lua_State *lua) {
 
 // :like(drop_oldest, max_bytes) -> sink: the same topic, taken otherwise
 static int l_like(lua_State *lua) {
-    struct kafka_sink *sink = check(lua, SINK_CLASS);
+    struct kafka_sink *sink = luax_boxed(lua, SINK_CLASS);
     struct kafka_producer *producer = sink->topic->producer;
     if (producer->closed) return luaL_error(lua, "the producer is closed");
     size_t max_bytes = (size_t)luaL_checknumber(lua, 3);
     struct kafka_sink *other = kafka_producer_sink(producer, sink->topic->name, lua_toboolean(lua, 2), max_bytes);
     kafka_producer_ref(producer);
-    push(lua, SINK_CLASS, other);
+    luax_box(lua, SINK_CLASS, other);
     return 1;
-}
-
-static void set_number(lua_State *lua, const char *name, double value) {
-    lua_pushnumber(lua, value);
-    lua_setfield(lua, -2, name);
 }
 
 // :status() -> {topic, limit, queued, queued_bytes, dropped, delivered, failed}
 static int l_status(lua_State *lua) {
-    struct kafka_sink *sink = check(lua, SINK_CLASS);
+    struct kafka_sink *sink = luax_boxed(lua, SINK_CLASS);
     lua_newtable(lua);
     lua_pushstring(lua, sink->topic->name);
     lua_setfield(lua, -2, "topic");
-    set_number(lua, "limit", (double)sink->sink.limit);
-    set_number(lua, "queued", (double)sink->count);
-    set_number(lua, "queued_bytes", (double)sink->bytes);
-    set_number(lua, "dropped", (double)sink->dropped);
-    set_number(lua, "delivered", (double)sink->topic->delivered);
-    set_number(lua, "failed", (double)sink->topic->failed);
+    luax_set_number(lua, "limit", (double)sink->sink.limit);
+    luax_set_number(lua, "queued", (double)sink->count);
+    luax_set_number(lua, "queued_bytes", (double)sink->bytes);
+    luax_set_number(lua, "dropped", (double)sink->dropped);
+    luax_set_number(lua, "delivered", (double)sink->topic->delivered);
+    luax_set_number(lua, "failed", (double)sink->topic->failed);
     return 1;
 }
 
 static int l_sink_gc(lua_State *lua) {
-    struct kafka_sink *sink = check(lua, SINK_CLASS);
+    struct kafka_sink *sink = luax_boxed(lua, SINK_CLASS);
     kafka_producer_unref(sink->topic->producer);
     return 0;
 }
@@ -206,7 +189,7 @@ static void *room_of(void *userdata) {
 
 // :take() -> level, text | nil
 static int l_take(lua_State *lua) {
-    struct kafka_report *report = check(lua, REPORT_CLASS);
+    struct kafka_report *report = luax_boxed(lua, REPORT_CLASS);
     if (!report->first) return 0;
     lua_pushinteger(lua, report->first->level);
     lua_pushstring(lua, report->first->text);
@@ -221,7 +204,7 @@ static void push_text_if(lua_State *lua, bool active, const char *text) {
 
 // :state() -> closed, why no broker is reached | nil, why records fail | nil, topic that drops records | nil
 static int l_state(lua_State *lua) {
-    struct kafka_report *report = check(lua, REPORT_CLASS);
+    struct kafka_report *report = luax_boxed(lua, REPORT_CLASS);
     lua_pushboolean(lua, report->closed);
     push_text_if(lua, report->down > 0, report->cause);
     push_text_if(lua, report->failing, report->failure);
@@ -230,7 +213,7 @@ static int l_state(lua_State *lua) {
 }
 
 static int l_report_gc(lua_State *lua) {
-    kafka_report_unref(check(lua, REPORT_CLASS));
+    kafka_report_unref(luax_boxed(lua, REPORT_CLASS));
     return 0;
 }
 
@@ -242,7 +225,7 @@ static void *changed_of(void *userdata) {
 
 // The instance for a request and its time limit at index; NULL with nil and a message pushed while there is none.
 static struct kafka *check_instance(lua_State *lua, int index, int *timeout_ms) {
-    struct kafka_producer *producer = check(lua, PRODUCER_CLASS);
+    struct kafka_producer *producer = luax_boxed(lua, PRODUCER_CLASS);
     *timeout_ms = (int)(luaL_checknumber(lua, index) * 1000);
     struct kafka *kafka = kafka_producer_instance(producer);
     if (!kafka) luax_fail(lua, "the producer failed; unless it was fenced, a new one starts in a moment");
@@ -254,7 +237,7 @@ static int l_list(lua_State *lua) {
     int timeout_ms;
     struct kafka *kafka = check_instance(lua, 2, &timeout_ms);
     if (!kafka) return 2;
-    push(lua, REQUEST_CLASS, kafka_list(kafka, timeout_ms));
+    luax_box(lua, REQUEST_CLASS, kafka_list(kafka, timeout_ms));
     return 1;
 }
 
@@ -264,7 +247,7 @@ static int l_describe(lua_State *lua) {
     int timeout_ms;
     struct kafka *kafka = check_instance(lua, 3, &timeout_ms);
     if (!kafka) return 2;
-    push(lua, REQUEST_CLASS, kafka_describe(kafka, topic, timeout_ms, NULL, NULL));
+    luax_box(lua, REQUEST_CLASS, kafka_describe(kafka, topic, timeout_ms, NULL, NULL));
     return 1;
 }
 
@@ -281,7 +264,7 @@ static int l_create(lua_State *lua) {
     struct kafka_request *request =
         kafka_create(kafka, topic, partitions, replication, config, timeout_ms, error, sizeof error);
     if (!request) return luax_fail(lua, "%s", error);
-    push(lua, REQUEST_CLASS, request);
+    luax_box(lua, REQUEST_CLASS, request);
     return 1;
 }
 
@@ -292,8 +275,8 @@ static void push_listed(lua_State *lua, const struct rd_kafka_metadata *listed) 
         lua_createtable(lua, 0, 3);
         lua_pushstring(lua, topic->topic);
         lua_setfield(lua, -2, "name");
-        set_number(lua, "partitions", topic->partition_cnt);
-        set_number(lua, "replication", topic->partition_cnt ? topic->partitions[0].replica_cnt : 0);
+        luax_set_number(lua, "partitions", topic->partition_cnt);
+        luax_set_number(lua, "replication", topic->partition_cnt ? topic->partitions[0].replica_cnt : 0);
         lua_rawseti(lua, -2, i + 1);
     }
 }
@@ -310,7 +293,7 @@ static void push_config(lua_State *lua, const struct kafka_request *request) {
 // :result() -> false while it runs | nil, error, code's name | list: topics; describe: {name = value}; create: true and
 // whether only a metadata request made it, so that partitions and configuration are the broker's own
 static int l_result(lua_State *lua) {
-    struct kafka_request *request = check(lua, REQUEST_CLASS);
+    struct kafka_request *request = luax_boxed(lua, REQUEST_CLASS);
     if (!request->finished) {
         lua_pushboolean(lua, 0);
         return 1;
@@ -335,7 +318,7 @@ static int l_result(lua_State *lua) {
 }
 
 static int l_request_gc(lua_State *lua) {
-    kafka_request_unref(check(lua, REQUEST_CLASS));
+    kafka_request_unref(luax_boxed(lua, REQUEST_CLASS));
     return 0;
 }
 

@@ -11,23 +11,6 @@
 #define REPORT_CLASS "dbobs.kafka_report"  // of dbobs.core.kafka, which the library opens before
 #define MAX_STARTS 256
 
-// The object behind the userdata at 1; raises when it is none of the class or closed.
-static void *check(lua_State *lua, const char *class) {
-    void **box = luaL_checkudata(lua, 1, class);
-    if (!*box) luaL_error(lua, "%s is closed", class);
-    return *box;
-}
-
-static void push(lua_State *lua, const char *class, void *object) {
-    void **box = luax_new(lua, class, sizeof *box);
-    *box = object;
-}
-
-static void set_number(lua_State *lua, const char *name, double value) {
-    lua_pushnumber(lua, value);
-    lua_setfield(lua, -2, name);
-}
-
 // starts at index: array of {topic, partition, "beginning"|"end"|"offset"|"time", value}; the strings are the table's
 static size_t read_starts(lua_State *lua, int index, struct kafka_start *starts) {
     static const char *const names[] = {"beginning", "end", "offset", "time", NULL};
@@ -65,7 +48,7 @@ static int l_consumer(lua_State *lua) {
     struct kafka_consumer *consumer =
         kafka_consumer_new(&vm_of(lua)->loop, conf, starts, count, lua_toboolean(lua, 3), error, sizeof error);
     if (!consumer) return luax_fail(lua, "%s", error);
-    push(lua, CONSUMER_CLASS, consumer);
+    luax_box(lua, CONSUMER_CLASS, consumer);
     return 1;
 }
 
@@ -73,8 +56,8 @@ static void push_place(lua_State *lua, const char *topic, int partition, int64_t
     lua_createtable(lua, 0, 7);
     lua_pushstring(lua, topic);
     lua_setfield(lua, -2, "topic");
-    set_number(lua, "partition", partition);
-    set_number(lua, "offset", (double)offset);
+    luax_set_number(lua, "partition", partition);
+    luax_set_number(lua, "offset", (double)offset);
 }
 
 static void push_headers(lua_State *lua, const rd_kafka_message_t *message) {
@@ -95,7 +78,7 @@ static void push_message(lua_State *lua, const rd_kafka_message_t *message) {
     push_place(lua, rd_kafka_topic_name(message->rkt), message->partition, message->offset);
     rd_kafka_timestamp_type_t type;
     int64_t timestamp = rd_kafka_message_timestamp(message, &type);
-    if (timestamp >= 0) set_number(lua, "timestamp", (double)timestamp * 1000);
+    if (timestamp >= 0) luax_set_number(lua, "timestamp", (double)timestamp * 1000);
     if (message->key) {
         lua_pushlstring(lua, message->key, message->key_len);
         lua_setfield(lua, -2, "key");
@@ -109,7 +92,7 @@ static void push_message(lua_State *lua, const rd_kafka_message_t *message) {
 
 // :poll() -> false when there is nothing yet | message | {topic, partition, offset, eof = true} | nil, error, final
 static int l_poll(lua_State *lua) {
-    struct kafka_consumer *consumer = check(lua, CONSUMER_CLASS);
+    struct kafka_consumer *consumer = luax_boxed(lua, CONSUMER_CLASS);
     struct kafka_item item;
     switch (kafka_consumer_next(consumer, &item)) {
     case KAFKA_NOTHING:
@@ -138,14 +121,14 @@ static int l_poll(lua_State *lua) {
 
 // :partitions() -> how many are assigned; 0 until they are known, and for a member of a group
 static int l_partitions(lua_State *lua) {
-    struct kafka_consumer *consumer = check(lua, CONSUMER_CLASS);
+    struct kafka_consumer *consumer = luax_boxed(lua, CONSUMER_CLASS);
     lua_pushinteger(lua, consumer->working ? 0 : (lua_Integer)consumer->partitions);
     return 1;
 }
 
 // :commit() -> true | nil, error: what was polled so far, in the background
 static int l_commit(lua_State *lua) {
-    struct kafka_consumer *consumer = check(lua, CONSUMER_CLASS);
+    struct kafka_consumer *consumer = luax_boxed(lua, CONSUMER_CLASS);
     rd_kafka_resp_err_t code = rd_kafka_commit(consumer->kafka->rk, NULL, 1);
     if (code && code != RD_KAFKA_RESP_ERR__NO_OFFSET) return luax_fail(lua, "%s", rd_kafka_err2str(code));
     lua_pushboolean(lua, 1);
@@ -153,9 +136,9 @@ static int l_commit(lua_State *lua) {
 }
 
 static int l_consumer_report(lua_State *lua) {
-    struct kafka_consumer *consumer = check(lua, CONSUMER_CLASS);
+    struct kafka_consumer *consumer = luax_boxed(lua, CONSUMER_CLASS);
     kafka_report_ref(consumer->report);
-    push(lua, REPORT_CLASS, consumer->report);
+    luax_box(lua, REPORT_CLASS, consumer->report);
     return 1;
 }
 

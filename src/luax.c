@@ -27,6 +27,17 @@ void *luax_new(lua_State *lua, const char *name, size_t size) {
     return memory;
 }
 
+void luax_box(lua_State *lua, const char *name, void *object) {
+    void **box = luax_new(lua, name, sizeof *box);
+    *box = object;
+}
+
+void *luax_boxed(lua_State *lua, const char *name) {
+    void **box = luaL_checkudata(lua, 1, name);
+    if (!*box) luaL_error(lua, "%s is closed", name);
+    return *box;
+}
+
 void luax_offer(lua_State *lua, const char *interface, void *(*get)(void *userdata)) {
     void *(**slot)(void *) = lua_newuserdata(lua, sizeof *slot);
     *slot = get;
@@ -129,4 +140,9 @@ void luax_check_pairs(lua_State *lua, int index, const char *pairs[LUAX_PAIRS]) 
         pairs[count++] = lua_tostring(lua, -1);
     }
     pairs[count] = NULL;
+}
+
+void luax_set_number(lua_State *lua, const char *name, double value) {
+    lua_pushnumber(lua, value);
+    lua_setfield(lua, -2, name);
 }

@@ -26,6 +26,11 @@ void luax_class(lua_State *lua, const char *name, const luaL_Reg *methods, const
 // Makes a zeroed userdata of the class and pushes it.
 void *luax_new(lua_State *lua, const char *name, size_t size);
 
+// The same for a class whose userdata is a pointer to an object that C owns; NULL in it means that it was closed.
+void luax_box(lua_State *lua, const char *name, void *object);
+// The object of the userdata of class `name` at 1; raises when it is none, or closed.
+void *luax_boxed(lua_State *lua, const char *name);
+
 // The class whose metatable is on top of the stack offers an interface: `get` maps the userdata's memory to it and
 // returns NULL when the object is closed.
 void luax_offer(lua_State *lua, const char *interface, void *(*get)(void *userdata));
@@ -48,6 +53,9 @@ double luax_parse_duration(const char *text);
 const char *luax_field_string(lua_State *lua, int index, const char *name, const char *fallback);
 int64_t luax_field_int(lua_State *lua, int index, const char *name, int64_t fallback);
 int luax_field_bool(lua_State *lua, int index, const char *name, int fallback);
+
+// Sets field `name` of the table on top of the stack.
+void luax_set_number(lua_State *lua, const char *name, double value);
 
 // The table at index, text = text, as name, value, ..., NULL; the strings belong to the table. Raises an argument error
 // for anything else and for more than fit.
