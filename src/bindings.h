@@ -12,6 +12,7 @@
     X(sink) \
     X(pg) \
     X(pgresult) \
+    X(pgparams) \
     X(latch) \
     X(kafka) \
     X(kafka_consumer) \

@@ -197,6 +197,13 @@ static int l_execute(lua_State *lua) {
     return push_sent(lua, pg, pg_send_execute(pg, name, count, values));
 }
 
+// deallocate(name) -> true | nil, cause: forgets what was prepared; no error when there is nothing of that name
+static int l_deallocate(lua_State *lua) {
+    struct pg *pg = check_ready(lua);
+    if (!pg) return push_lost(lua, check_pg(lua));
+    return push_sent(lua, pg, pg_send_deallocate(pg, check_text(lua, 2)));
+}
+
 // pipeline(on) -> true | nil, cause
 static int l_pipeline(lua_State *lua) {
     struct pg *pg = check_ready(lua);
@@ -217,11 +224,13 @@ static int l_stream(lua_State *lua) {
     return 0;
 }
 
-// deadline(seconds): see pg_set_deadline; 0 ends it
-static int l_deadline(lua_State *lua) {
-    struct pg *pg = check_pg(lua);
-    double seconds = luaL_checknumber(lua, 2);
+static void set_deadline(struct pg *pg, double seconds) {
     pg_set_deadline(pg, seconds <= 0 ? 0 : seconds < 0.001 ? 1 : (uint64_t)(seconds * 1e3));
+}
+
+// end_deadline(): the time until the next take is the caller's
+static int l_end_deadline(lua_State *lua) {
+    set_deadline(check_pg(lua), 0);
     return 0;
 }
 
@@ -257,6 +266,11 @@ static int push_error(lua_State *lua, const PGresult *result) {
     return 2;
 }
 
+static bool is_rows(const PGresult *result) {
+    ExecStatusType status = PQresultStatus(result);
+    return status == PGRES_TUPLES_OK || status == PGRES_TUPLES_CHUNK;
+}
+
 // Pushes the name of its kind and what belongs to it; `slot` keeps rows and is cleared of anything else.
 static int push_result(lua_State *lua, PGresult **slot) {
     static const char *const kinds[] = {
@@ -270,7 +284,7 @@ static int push_result(lua_State *lua, PGresult **slot) {
     const char *kind = (size_t)status < sizeof kinds / sizeof *kinds ? kinds[status] : NULL;
     int pushed = 3;
     if (kind) {
-        bool rows = status == PGRES_TUPLES_OK || status == PGRES_TUPLES_CHUNK;
+        bool rows = is_rows(result);
         lua_pushstring(lua, kind);
         if (rows) lua_pushvalue(lua, -2);
         else lua_pushnil(lua);
@@ -284,13 +298,39 @@ static int push_result(lua_State *lua, PGresult **slot) {
     return pushed;
 }
 
-// take() -> false: wait | "rows" or "chunk", result, command | "done", nil, command | "error", fields | "end" | "sync"
-// | "aborted" | "copy" | nil, cause, sqlstate | nil: the connection is lost
+// Pushes the object for the next result, which is there before libpq gives one, so that it has an owner. What the
+// connection's environment keeps is used again until rows are in it.
+static PGresult **push_slot(lua_State *lua) {
+    lua_getfenv(lua, 1);
+    lua_rawgeti(lua, -1, 1);
+    if (lua_isnil(lua, -1) || *(PGresult **)lua_touserdata(lua, -1)) {
+        lua_pop(lua, 1);
+        luax_new(lua, RESULT_CLASS, sizeof(PGresult *));
+        lua_pushvalue(lua, -1);
+        lua_rawseti(lua, -3, 1);
+    }
+    lua_remove(lua, -2);
+    return lua_touserdata(lua, -1);
+}
+
+// take(seconds) -> false: wait | "rows" or "chunk", result, command | "done", nil, command | "error", fields | "end" |
+// "sync" | "aborted" | "copy" | nil, cause, sqlstate | nil: the connection is lost. From the first wait for something
+// on it must come within so many seconds, see pg_set_deadline.
 static int l_take(lua_State *lua) {
     struct pg *pg = check_pg(lua);
-    PGresult **slot = luax_new(lua, RESULT_CLASS, sizeof *slot);  // first, so that what libpq gives has an owner
-    switch (pg_take(pg, slot)) {
+    double seconds = luaL_optnumber(lua, 2, 0);
+    PGresult **slot = push_slot(lua);
+    enum pg_take taken = pg_take(pg, slot);
+    if (*slot && is_rows(*slot)) {
+        lua_getfenv(lua, 1);
+        lua_pushnil(lua);
+        lua_rawseti(lua, -2, 1);
+        lua_pop(lua, 1);
+    }
+    switch (taken) {
     case PG_TAKE_WAIT:
+        if (!pg->waited) set_deadline(pg, seconds);
+        pg->waited = true;
         lua_pushboolean(lua, 0);
         return 1;
     case PG_TAKE_END:
@@ -383,6 +423,8 @@ static int l_connect(lua_State *lua) {
         .timeout_ms = (uint64_t)(seconds * 1e3),
     };
     *slot = pg_connect(&vm_of(lua)->loop, &options);
+    lua_newtable(lua);
+    lua_setfenv(lua, -2);
     return 1;
 }
 
@@ -410,39 +452,6 @@ static int l_effective(lua_State *lua) {
     return 1;
 }
 
-static void push_options(lua_State *lua, PQconninfoOption *options, bool names) {
-    lua_newtable(lua);
-    int count = 0;
-    for (PQconninfoOption *option = options; option && option->keyword; option++) {
-        if (names) {
-            lua_pushstring(lua, option->keyword);
-            lua_rawseti(lua, -2, ++count);
-        } else {
-            set_field(lua, option->keyword, option->val);
-        }
-    }
-    PQconninfoFree(options);
-}
-
-// keywords() -> array of the connection parameters that libpq knows
-static int l_keywords(lua_State *lua) {
-    push_options(lua, PQconndefaults(), true);
-    return 1;
-}
-
-// parse(text) -> {parameter = text} | nil, cause: of a connection string or URI. The cause may quote parts of the text.
-static int l_parse(lua_State *lua) {
-    char *error = NULL;
-    PQconninfoOption *options = PQconninfoParse(luaL_checkstring(lua, 1), &error);
-    if (options) {
-        push_options(lua, options, false);
-        return 1;
-    }
-    luax_fail(lua, "%s", error ? error : "out of memory");
-    PQfreemem(error);
-    return 2;
-}
-
 static const luaL_Reg methods[] = {
     {"connected", l_connected},
     {"alive", l_alive},
@@ -455,10 +464,11 @@ static const luaL_Reg methods[] = {
     {"query", l_query},
     {"prepare", l_prepare},
     {"execute", l_execute},
+    {"deallocate", l_deallocate},
     {"pipeline", l_pipeline},
     {"sync", l_sync},
     {"stream", l_stream},
-    {"deadline", l_deadline},
+    {"end_deadline", l_end_deadline},
     {"cancel", l_cancel},
     {"take", l_take},
     {"notification", l_notification},
@@ -470,7 +480,9 @@ static const luaL_Reg methods[] = {
 static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
-    {"connect", l_connect}, {"effective", l_effective}, {"keywords", l_keywords}, {"parse", l_parse}, {NULL, NULL},
+    {"connect", l_connect},
+    {"effective", l_effective},
+    {NULL, NULL},
 };
 
 int luaopen_dbobs_pg(lua_State *lua) {

@@ -4,6 +4,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bindings.h"
 #include "luax.h"
@@ -131,6 +132,18 @@ static int l_count(lua_State *lua) {
     return 1;
 }
 
+// last(column) -> the last row's value under the query's name of the column; nil when it is NULL or there is no row
+static int l_last(lua_State *lua) {
+    PGresult *result = check_result(lua);
+    const char *name = luaL_checkstring(lua, 2);
+    int row = PQntuples(result) - 1, column = 0;
+    while (column < PQnfields(result) && strcmp(PQfname(result, column), name) != 0) column++;
+    luaL_argcheck(lua, column < PQnfields(result), 2, "no such column");
+    if (row < 0 || PQgetisnull(result, row, column)) return 0;
+    push_value(lua, PQftype(result, column), PQgetvalue(result, row, column), PQgetlength(result, row, column));
+    return 1;
+}
+
 // clear(): frees the rows now; the collector does not know how much memory they hold
 static int l_clear(lua_State *lua) {
     PGresult **slot = luaL_checkudata(lua, 1, RESULT_CLASS);
@@ -144,7 +157,8 @@ static void *result_of(void *userdata) {
 }
 
 static const luaL_Reg methods[] = {
-    {"rows", l_rows}, {"columns", l_columns}, {"types", l_types}, {"count", l_count}, {"clear", l_clear}, {NULL, NULL},
+    {"rows", l_rows}, {"columns", l_columns}, {"types", l_types}, {"count", l_count},
+    {"last", l_last}, {"clear", l_clear},     {NULL, NULL},
 };
 
 static const luaL_Reg meta[] = {{"__gc", l_clear}, {NULL, NULL}};

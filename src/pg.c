@@ -189,7 +189,7 @@ static enum pg_take lose_with(struct pg *pg, const PGresult *result) {
 static int sent(struct pg *pg, int ok) {
     if (!ok && pg->eof) lose_with(pg, NULL);
     if (!ok) return -1;
-    if (!pg->in_flight) pg->timed_out = pg->cancelling = false;
+    if (!pg->in_flight) pg->timed_out = pg->cancelling = pg->waited = false;
     pg->in_flight = true;
     if (!pg->pipeline && pg->chunk_rows) PQsetChunkedRowsMode(pg->conn, pg->chunk_rows);
     if (!pg->pipeline || pg->syncs) flush(pg);
@@ -208,6 +208,10 @@ int pg_send_prepare(struct pg *pg, const char *name, const char *sql) {
 
 int pg_send_execute(struct pg *pg, const char *name, int count, const char *const *values) {
     return sent(pg, PQsendQueryPrepared(pg->conn, name, count, values, NULL, NULL, 0));
+}
+
+int pg_send_deallocate(struct pg *pg, const char *name) {
+    return sent(pg, PQsendClosePrepared(pg->conn, name));
 }
 
 int pg_set_pipeline(struct pg *pg, bool on) {
@@ -261,6 +265,7 @@ enum pg_take pg_take(struct pg *pg, PGresult **result) {
     }
     // A cancel that is still on its way could hit the next statement.
     if (pg->cancel) return PG_TAKE_WAIT;
+    pg->waited = false;
     *result = PQgetResult(pg->conn);
     pg->ended = !*result;
     if (*result && PQresultStatus(*result) == PGRES_PIPELINE_SYNC) {

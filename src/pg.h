@@ -57,6 +57,7 @@ struct pg {
     bool unsent;               // libpq has output that the socket did not take
     bool eof;                  // the server is gone; what it said before may still be taken
     bool ended;                // the last take brought a statement's end
+    bool waited;               // the last take had to wait: its deadline runs
     bool cancelling, freed, timer_closed;
 };
 
@@ -80,6 +81,7 @@ void pg_free(struct pg *pg);
 int pg_send_query(struct pg *pg, const char *sql, int count, const char *const *values);
 int pg_send_prepare(struct pg *pg, const char *name, const char *sql);
 int pg_send_execute(struct pg *pg, const char *name, int count, const char *const *values);
+int pg_send_deallocate(struct pg *pg, const char *name);
 int pg_set_pipeline(struct pg *pg, bool on);
 int pg_sync(struct pg *pg);
 

@@ -11,15 +11,29 @@ M.MARK = "/* dbobs */ "
 
 -- From version 18 on pg_stat_statements drops comments before a statement: there the mark stands behind the first word
 -- as well.
-local function marked(sql)
+local function mark(sql)
   return M.MARK .. sql:gsub("^(%s*%a+) ?", "%1 " .. M.MARK, 1)
+end
+
+-- Collectors send the same texts again and again.
+local MOST_MARKED = 256
+local known, known_count = {}, 0
+
+local function marked(sql)
+  if not known[sql] then
+    if known_count >= MOST_MARKED then known, known_count = {}, 0 end
+    known[sql], known_count = mark(sql), known_count + 1
+  end
+  return known[sql]
 end
 
 local STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT = 20, 0.1, 60
 -- The server's own limit comes first; the client's is for a server that does not answer at all.
 local CLIENT_MARGIN = 5
--- Statements of the round trip before the caller's.
+-- Statements of the round trip before the caller's; the last of them tells of the server.
 local PREAMBLE = 2
+-- How often what was prepared may prove to be forgotten.
+local MOST_FORGOTTEN = 3
 
 -- A SQL_ASCII database may hold bytes that are no UTF-8: asked for UTF-8, the server would refuse the whole result.
 local SETTINGS = marked [[select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
@@ -27,48 +41,65 @@ local SETTINGS = marked [[select set_config('statement_timeout', $1, true), set_
   set_config('datestyle', 'ISO, YMD', true), set_config('intervalstyle', 'postgres', true),
   set_config('extra_float_digits', '1', true), set_config('bytea_output', 'hex', true), set_config('jit', 'off', true),
   set_config('client_encoding', case current_setting('server_encoding') when 'SQL_ASCII' then 'SQL_ASCII'
-    else 'UTF8' end, true)]]
+    else 'UTF8' end, true), pg_backend_pid() as pid, current_setting('max_connections')::int as max_connections]]
 
 local function milliseconds(duration, default)
   local seconds = duration and sys.duration(duration) or default
   return ("%d"):format(math.max(seconds * 1000, 1))
 end
 
+local BEGIN, COMMIT, ROLLBACK = marked "begin read only", M.MARK .. "commit", M.MARK .. "rollback"
+
+-- Everything is prepared, where the connection allows it: the server then neither parses nor plans it again.
 local function round_trip(statements, given)
   local list = {
-    { marked "begin read only" },
+    { BEGIN, prepared = true },
     {
       SETTINGS,
       milliseconds(given.statement_timeout, STATEMENT_TIMEOUT),
       milliseconds(given.lock_timeout, LOCK_TIMEOUT),
       milliseconds(nil, IDLE_TIMEOUT),
+      prepared = true,
     },
   }
   for _, statement in ipairs(statements) do
     local arguments = statement.args or {}
     local count = arguments.n or table.maxn(arguments)
-    list[#list + 1] = { marked(statement.sql), n = count + 1, unpack(arguments, 1, count) }
+    list[#list + 1] = { marked(statement.sql), n = count + 1, prepared = true, unpack(arguments, 1, count) }
   end
-  list[#list + 1] = { M.MARK .. "commit" }
+  list[#list + 1] = { COMMIT, prepared = true }
   return list
 end
 
--- Runs the statements up to the first that fails. Returns nil when none did; else its index and error; false and the
--- error when nothing can go on.
+-- What the first round trip of a connection tells: a pooler gives numbers of its own out for the server's processes.
+-- Behind one nothing is prepared, for the next transaction may run in another process.
+local function learn(db, chunk)
+  local about = chunk:rows()[1]
+  db.direct, db.max_connections = about.pid == db.pid, about.max_connections
+end
+
+-- Runs the statements up to the first that fails. Returns nil when none did; else why, and from where on to send again:
+-- statements[index] failed, and without index what was prepared was forgotten; or no `again`: nothing can go on.
 local function attempt(db, statements, given)
   local function each(index, chunk)
     local statement = statements[index - PREAMBLE]
+    if statement then db.rows_taken = (db.rows_taken or 0) + chunk:count() end
     if statement and statement.each then statement.each(chunk) end
+    if index == PREAMBLE and db.direct == nil then learn(db, chunk) end
   end
   local results, cause, info = db:pipeline(round_trip(statements, given), { each = each, rows = given.rows })
   if results then return nil end
+  local trouble = { cause = cause, info = info }
   local index = info and info.statement and not info.lost and info.statement - PREAMBLE
   -- The server waits in the failed transaction until it is told to end it.
-  if index and db:query(M.MARK .. "rollback") and statements[index] then
-    info.text = cause:gsub("^postgres%.pipeline: statement %d+: ", "")
-    return index, info
+  if not index or not db:query(ROLLBACK) then return trouble end
+  info.text = cause:gsub("^postgres%.pipeline: statement %d+: ", "")
+  if info.forgotten then
+    trouble.again = math.max(index, 1)
+  elseif statements[index] then
+    trouble.index, trouble.again = index, index + 1
   end
-  return false, { cause, info }
+  return trouble
 end
 
 local function rest(statements, first)
@@ -91,16 +122,17 @@ function M.snapshot(db, statements, given)
   local timeout = given.statement_timeout and sys.duration(given.statement_timeout) or STATEMENT_TIMEOUT
   local before = db.statement_timeout
   db.statement_timeout = timeout + CLIENT_MARGIN
-  local failures, todo = {}, statements
+  local failures, todo, forgotten = {}, statements, 0
   while #todo > 0 do
-    local index, failure = attempt(db, todo, given)
-    if index == false then
+    local trouble = attempt(db, todo, given)
+    if not trouble then break end
+    if not trouble.index then forgotten = forgotten + 1 end
+    if not trouble.again or forgotten > MOST_FORGOTTEN then
       db.statement_timeout = before
-      return nil, (failure[1]:gsub("^postgres%.", "guest.snapshot: postgres.")), failure[2]
+      return nil, (trouble.cause:gsub("^postgres%.", "guest.snapshot: postgres.")), trouble.info
     end
-    if not index then break end
-    failures[todo[index].name] = failure
-    todo = rest(todo, index + 1)
+    if trouble.index then failures[todo[trouble.index].name] = trouble.info end
+    todo = rest(todo, trouble.again)
   end
   db.statement_timeout = before
   return failures

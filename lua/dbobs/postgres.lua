@@ -10,6 +10,8 @@ local check = require "dbobs.postgres_check"
 local core = require "dbobs.core.pg"
 local errors = require "dbobs.postgres_error"
 local params = require "dbobs.postgres_params"
+local pipelines = require "dbobs.postgres_pipeline"
+local prepared = require "dbobs.postgres_prepared"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 
@@ -44,14 +46,16 @@ end
 ---@field server_version integer like 150018
 ---@field pid integer of the server's process
 ---@field ssl boolean
+---@field direct boolean|nil whether no pooler stands between, as far as anybody has looked: the server's process says
+---   that it has the number `pid`. Statements are prepared on such a connection alone.
 local connection = {}
 connection.__index = connection
 
 -- Waits until step(object) is no longer false. A wait that raises leaves half a conversation behind: the connection is
 -- closed, which also cancels what runs in the server.
-local function await(object, step)
+local function await(object, step, argument)
   while true do
-    local a, b, c, d = step(object)
+    local a, b, c, d = step(object, argument)
     if a ~= false then return a, b, c, d end
     local ok, cause = pcall(task.wait, object)
     if not ok then
@@ -82,7 +86,7 @@ function M.connect(given)
   if not ok then return nil, errors.of_connect(cause, timed_out) end
   local db = object:info()
   db.port = tonumber(db.port)
-  db.core, db.statement_timeout = object, settings.statement_timeout
+  db.core, db.statement_timeout, db.prepared = object, settings.statement_timeout, prepared.new()
   return setmetatable(db, connection)
 end
 
@@ -99,7 +103,7 @@ local function enter(db, what)
 end
 
 local function leave(db)
-  db.core:deadline(0)
+  db.core:end_deadline()
   db.holder = nil
   while db.notice_function do
     local notice = db.core:notice()
@@ -110,8 +114,7 @@ end
 
 -- The next thing the server says, within the statement's time.
 local function take(db)
-  db.core:deadline(db.statement_timeout)
-  return await(db.core, db.core.take)
+  return await(db.core, db.core.take, db.statement_timeout)
 end
 
 local function lost(db, what, cause, state, failure)
@@ -231,80 +234,21 @@ end
 
 -- Several statements in one round trip.
 
-local function send_all(db, statements)
-  for _, statement in ipairs(statements) do
-    local method = db.core.query
-    if statement.execute then
-      method = function(object, ...) return object:execute(statement.execute, ...) end
-    end
-    local ok, cause, state = send(db, "pipeline", method, unpack(statement, 1, statement.n or table.maxn(statement)))
-    if not ok then return nil, cause, state end
-  end
-  return db.core:sync()
-end
-
--- Hands a chunk of rows to the caller's function. When that raises, rows are still under way: the connection is closed.
-local function hand_out(db, each, index, rows)
-  local ok, cause = true, nil
-  if rows:count() > 0 then ok, cause = pcall(each, index, rows) end
-  rows:clear()
-  if ok then return end
-  db:close()
-  leave(db)
-  error(cause, 0)
-end
-
-local function take_all(db, each)
-  local results, failure, index = {}, nil, 1
-  while true do
-    local kind, value, command = take(db)
-    if kind == nil then return nil, value, command, failure end
-    if kind == "copy" then return nil, COPY end
-    if kind == "sync" then return results, failure end
-    if kind == "end" then index = index + 1 end
-    if kind == "error" and not failure then
-      failure = of_timeout(db, value)
-      failure.statement = index
-    end
-    if kind == "done" then results[index] = to_result(nil, command) end
-    if kind == "rows" or kind == "chunk" then
-      if each then
-        hand_out(db, each, index, value)
-        results[index] = to_result(nil, command)
-      else
-        results[index] = to_result(value, command)
-      end
-    end
-  end
-end
-
 --- Sends several statements at once and takes their results. Unless they begin one themselves they are one transaction:
 --- when one fails, those behind it do not run. With `each` the rows are handed over in chunks as they come, in bounded
 --- memory; a chunk is valid during the call.
----@param statements table[] each {sql, argument, ...} or {execute = name, argument, ...}; n = count when nils end it
+--- A statement with prepared = true is prepared at its first use on this connection and found by its text afterwards,
+--- if the connection is `direct`; when the server has forgotten it the error has `forgotten`: send it again.
+---@param statements table[] each {sql, argument, ...} or {execute = name, argument, ...}; n = count of what is in it
+---   when nils end it
 ---@param given {each: fun(index: integer, chunk: userdata)|nil, rows: integer|nil}|nil
 ---@return table[]|nil results
 ---@return string|nil cause which statement failed, and why
 ---@return table|nil info with `statement`, its index
-function connection:pipeline(statements, given)
-  given = given or {}
-  check.pipeline(statements, given, 2)
-  enter(self, "pipeline")
-  local ok, cause, state = self.core:pipeline(true)
-  if not ok then return refused(self, "pipeline", cause, state) end
-  self.core:stream(given.each and (given.rows or CHUNK_ROWS) or 0)
-  ok, cause, state = send_all(self, statements)
-  if not ok then return lost(self, "pipeline", cause, state) end
-  local results, failure, lost_state, before = take_all(self, given.each)
-  if not results then return lost(self, "pipeline", failure, lost_state, before) end
-  self.core:stream(0)
-  self.core:pipeline(false)
-  leave(self)
-  if failure then
-    return nil, errors.of_statement(("pipeline: statement %d"):format(failure.statement), failure, self.user)
-  end
-  return results
-end
+connection.pipeline = pipelines.method {
+  enter = enter, leave = leave, send = send, take = take, lost = lost, refused = refused, of_timeout = of_timeout,
+  to_result = to_result, COPY = COPY,
+}
 
 -- Streams.
 
@@ -344,7 +288,7 @@ function stream:__call()
   local failure
   while true do
     local kind, value, command = take(db)
-    db.core:deadline(0) -- the time between two chunks is the caller's
+    db.core:end_deadline() -- the time between two chunks is the caller's
     if kind == nil or kind == "copy" then
       self.ended = true
       local _, cause = lost(db, "stream", kind == nil and value or COPY, command, failure)

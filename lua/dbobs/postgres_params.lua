@@ -1,5 +1,6 @@
 --- Parameters of PostgreSQL connections: which there are, what is wrong with given ones, what they mean.
 local core = require "dbobs.core.pg"
+local strings = require "dbobs.core.pgparams"
 local errors = require "dbobs.postgres_error"
 local options = require "dbobs.options"
 local sys = require "dbobs.core.sys"
@@ -17,7 +18,7 @@ local keywords, is_keyword
 ---@return string[]
 function M.known()
   if not keywords then
-    keywords, is_keyword = core.keywords(), {}
+    keywords, is_keyword = strings.keywords(), {}
     for _, name in ipairs(keywords) do is_keyword[name] = true end
   end
   return keywords
@@ -33,7 +34,7 @@ end
 
 -- A connection string may hold a password anywhere once its marks are misplaced: only checked parts of it are repeated.
 local function parse(text)
-  local given, cause = core.parse(text)
+  local given, cause = strings.parse(text)
   if not given then
     if text:find('"', 1, true) then cause = cause:match '^[^"]*' end
     local function known(name) return is_keyword[name] == true end
