@@ -17,8 +17,9 @@ local create_topics = true
 
 if create_topics then topics.create(kafka) end
 
-for _, target in ipairs(require "targets") do
+-- Called for each target: for those of a list that is read again while dbobs runs, when they are taken up.
+dbobs.each(require "targets", function(target)
   dbobs.collect(require "collectors.metrics", target, { every = every, to = kafka:topic(topics.metrics) })
   dbobs.collect(require "collectors.queries", target, { every = every, to = kafka:topic(topics.queries) })
   dbobs.collect(require "collectors.logs", target, { every = every, to = kafka:topic(topics.logs) })
-end
+end)

@@ -1,4 +1,5 @@
--- The PostgreSQL servers to watch. One { ... } for each; copy it for the next one.
+-- The PostgreSQL servers to watch. One { ... } for each; copy it for the next one. Lists that change while dbobs runs
+-- (a directory, a query, a function) are at the end.
 --
 -- Every libpq parameter can stand here under its own name (host, port, user, dbname, password, sslmode, service, ...);
 -- what is left out comes from the PG* environment variables, the service file and the password file, as with psql.
@@ -27,5 +28,28 @@ return {
   --   host = "db2.example.org",
   --   password_command = "cat /run/secrets/db2",
   --   tags = { team = "orders" },
+  -- },
+
+  -- Servers that come and go: lists that are read again every so often, while dbobs runs. What is new is taken up, what
+  -- is gone is dropped, what changed is both; a list or file with an error changes nothing and is told in the log. A
+  -- target goes by its name (by default "host", or "host:port"), which must be its own. `defaults` holds for every
+  -- target that does not say otherwise.
+  --
+  -- A directory with one file for each target, or for several: *.lua like this one, or *.json with an object or an
+  -- array of them, {"host": "db3.example.org", "tags": {"team": "orders"}}.
+  -- dbobs.targets { directory = "/etc/dbobs/targets.d", every = "10s" },
+  --
+  -- A query; each row is a target, each column a parameter (tags as JSON).
+  -- dbobs.targets {
+  --   query = "select host, port, json_build_object('team', team) as tags from servers where monitored",
+  --   on = { host = "inventory.example.org", dbname = "inventory", user = "reader" },
+  --   defaults = { user = "dbobs", password_command = "cat /run/secrets/dbobs" },
+  --   every = "1m",
+  -- },
+  --
+  -- Whatever a function returns.
+  -- dbobs.targets {
+  --   list = function() return { { host = "db4.example.org" }, { host = "db5.example.org" } } end,
+  --   every = "1m",
   -- },
 }

@@ -37,15 +37,17 @@ struct counters *counters_new(void) {
     return counters;
 }
 
+// Takes a counter out of the tree and frees it; its slot is the caller's.
+static void drop(struct counters *counters, struct counter *counter) {
+    tdelete(counter, &counters->tree, compare);
+    free(counter->collector);
+    free(counter->target);
+    free(counter->name);
+    free(counter);
+}
+
 void counters_free(struct counters *counters) {
-    for (size_t i = 0; i < counters->count; i++) {
-        struct counter *counter = counters->sorted[i];
-        tdelete(counter, &counters->tree, compare);
-        free(counter->collector);
-        free(counter->target);
-        free(counter->name);
-        free(counter);
-    }
+    for (size_t i = 0; i < counters->count; i++) drop(counters, counters->sorted[i]);
     free(counters->sorted);
     pthread_mutex_destroy(&counters->lock);
     free(counters);
@@ -70,6 +72,18 @@ void counters_add(struct counters *counters, const char *collector, const char *
     struct counter **found = tfind(&wanted, &counters->tree, compare);
     struct counter *counter = found ? *found : insert(counters, &wanted);
     counter->value += more;
+    pthread_mutex_unlock(&counters->lock);
+}
+
+void counters_forget(struct counters *counters, const char *target) {
+    pthread_mutex_lock(&counters->lock);
+    size_t kept = 0;
+    for (size_t i = 0; i < counters->count; i++) {
+        struct counter *counter = counters->sorted[i];
+        if (strcmp(counter->target, target) == 0) drop(counters, counter);
+        else counters->sorted[kept++] = counter;
+    }
+    counters->count = kept;
     pthread_mutex_unlock(&counters->lock);
 }
 

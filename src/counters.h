@@ -11,6 +11,8 @@ struct counters *counters_new(void);
 void counters_free(struct counters *counters);
 // Adds `more` to the counter, which begins at 0.
 void counters_add(struct counters *counters, const char *collector, const char *target, const char *name, int64_t more);
+// Removes every counter of a target.
+void counters_forget(struct counters *counters, const char *target);
 // Calls `each` for every counter in the order of collector, target and name; the registry is locked meanwhile.
 void counters_each(struct counters *counters,
                    void (*each)(void *context, const char *collector, const char *target, const char *name,

@@ -123,6 +123,12 @@ static int l_count(lua_State *lua) {
     return 0;
 }
 
+// forget_counts(target)
+static int l_forget_counts(lua_State *lua) {
+    counters_forget(vm_of(lua)->app->counters, luaL_checkstring(lua, 1));
+    return 0;
+}
+
 static void put_counter(void *context, const char *collector, const char *target, const char *name, int64_t value) {
     struct buf *text = context;
     buf_put(text, collector, strlen(collector) + 1);
@@ -205,6 +211,7 @@ static const luaL_Reg functions[] = {
     {"embedded_list", l_embedded_list},
     {"version", l_version},
     {"count", l_count},
+    {"forget_counts", l_forget_counts},
     {"counts", l_counts},
     {"orders", l_orders},
     {"order", l_order},

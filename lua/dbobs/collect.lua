@@ -1,24 +1,31 @@
---- Collectors: which are configured, and their supervision. A collector that fails is logged and started again with
---- backoff; it takes nobody with it.
+--- Collectors: which are asked for, on which targets; fixed ones, and those of lists that are read again while dbobs
+--- runs. How they run is seen to by dbobs.supervisor, what becomes of a list by dbobs.roster.
 local counters = require "dbobs.counters"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
-local run = require "dbobs.run"
+local pool = require "dbobs.pool"
+local roster = require "dbobs.roster"
 local sink = require "dbobs.sink"
-local sys = require "dbobs.core.sys"
+local supervisor = require "dbobs.supervisor"
 local target_module = require "dbobs.target"
+local targets_module = require "dbobs.targets"
 local task = require "dbobs.task"
 local timer = require "dbobs.timer"
 
 local M = {}
 
-local FIRST_BACKOFF, LONGEST_BACKOFF = 1, 60
--- A follower that has run so long is well again.
-local SETTLED = 5
+-- How long the tasks of a target that is dropped may take to end, and what they sent to be delivered.
+local DROP_SECONDS, DELIVERY_SECONDS = 10, 300
 
--- The collectors that the pipeline asked for, in its order; and the targets by the table they were made of, so that
--- the collectors of one target share its connections.
-local jobs, targets = {}, {}
+-- The collectors that the pipeline asked for on fixed targets, in its order; the targets, {target, given, member}, by
+-- the table they were made of, so that the collectors of one target share its connections, and by name; and the lists
+-- that are read again.
+local jobs, targets, names, rosters = {}, {}, {}, {}
+
+-- The member of a list that a task is taking up: what the task asks for meanwhile is the member's.
+local taking = setmetatable({}, { __mode = "k" })
+
+local watchers
 
 local OWN_OPTIONS = { every = "duration", to = "any", jitter = "duration", deadline = "duration" }
 
@@ -51,18 +58,27 @@ local function snapshot_sink(to)
   return to.with and to:with { when_full = "drop_oldest" } or to
 end
 
+local function member_of_task()
+  local current = task.current()
+  return current and taking[current]
+end
+
+local function add_target(given, target, member)
+  local known = { given = given, target = target, member = member }
+  targets[given], names[target.name] = known, known
+  if member then table.insert(member.targets, known) end
+end
+
+-- A target made of the pipeline's table. What is made for a member of a list goes with it.
 local function shared_target(given)
-  if not targets[given] then
-    local target, problem = target_module.new(given)
-    if not target then error(problem, 3) end
-    for _, other in pairs(targets) do
-      if other.name == target.name then
-        error(("two targets are called '%s': give each a 'name' of its own"):format(target.name), 3)
-      end
-    end
-    targets[given] = target
+  if targets[given] then return targets[given].target end
+  local target, problem = target_module.new(given)
+  if not target then error(problem, 3) end
+  if names[target.name] then
+    error(("two targets are called '%s': give each a 'name' of its own"):format(target.name), 3)
   end
-  return targets[given]
+  add_target(given, target, member_of_task())
+  return target
 end
 
 --- Asks for a collector on a target. It starts when the pipeline has been read whole.
@@ -72,9 +88,15 @@ end
 ---   options
 function M.collect(collector, target, given)
   check_collector(collector)
+  if targets_module.is_source(target) then
+    error("dbobs.collect: the second argument is a list of targets that changes: write dbobs.each(targets, "
+      .. "function(target) dbobs.collect(..., target, ...) end)", 2)
+  end
   if type(target) ~= "table" then error("dbobs.collect: the second argument must be a target: a table", 2) end
   local complete = check_options(collector, given or {})
-  jobs[#jobs + 1] = {
+  local member = member_of_task()
+  local list = member and member.jobs or jobs
+  list[#list + 1] = {
     collector = collector,
     target = shared_target(target),
     options = complete,
@@ -84,163 +106,156 @@ function M.collect(collector, target, given)
   }
 end
 
---- The collectors asked for so far.
+-- The targets of lists that are read again.
+
+local function forget_targets(member)
+  for _, known in ipairs(member.targets) do targets[known.given], names[known.target.name] = nil, nil end
+end
+
+-- Calls the pipeline's function for one member, whose jobs are collected meanwhile.
+local function take(fn, member)
+  local current = task.current()
+  member.jobs, member.targets = {}, {}
+  add_target(member.given, member.target, member)
+  taking[current] = member
+  local ok, cause = pcall(fn, member.given)
+  taking[current] = nil
+  if ok then return true end
+  forget_targets(member)
+  if cause == task.CANCELLED then error(cause, 0) end
+  return nil, tostring(cause)
+end
+
+-- What the last records of a dropped target became is still counted; then its counters go, unless it has come back.
+local function settle_dropped(member)
+  task.deadline(DELIVERY_SECONDS, function()
+    for _, job in ipairs(member.jobs) do
+      for _, batch in ipairs(job.batches) do sink.wait(batch) end
+    end
+    return true
+  end)
+  for _, job in ipairs(member.jobs) do supervisor.check_delivery(job) end
+  if names[member.name] then return end
+  log.forget(member.name)
+  counters.forget(member.name)
+end
+
+local function drop(members)
+  local leaving = {}
+  for _, member in ipairs(members) do
+    for _, job in ipairs(member.jobs) do leaving[#leaving + 1] = job end
+  end
+  supervisor.stop(leaving, DROP_SECONDS)
+  for _, member in ipairs(members) do
+    for _, known in ipairs(member.targets) do pool.close(known.target) end
+    forget_targets(member)
+    log.forget(member.name)
+    task.background(settle_dropped, member)
+  end
+end
+
+-- Where a target of this name comes from, when it is not one of the list's.
+local function holder(name, self)
+  local known = names[name]
+  if not known or (known.member and known.member.roster == self) then return nil end
+  return known.member and known.member.origin or "the pipeline"
+end
+
+local function add_roster(source, fn)
+  local self
+  self = roster.new(source, {
+    take = function(member)
+      member.roster = self
+      return take(fn, member)
+    end,
+    drop = drop,
+    holder = holder,
+  })
+  rosters[#rosters + 1] = self
+end
+
+--- Calls fn for each target of a list: for those of a fixed one now, for those of a list that is read again
+--- (dbobs.targets) when they are taken up. What fn asks for with dbobs.collect is ended when its target is dropped.
+---@param list table an array of targets, in which such lists may stand as well; or such a list
+---@param fn fun(target: table)
+function M.each(list, fn)
+  if type(fn) ~= "function" then
+    error("dbobs.each: the second argument must be a function: function(target) ... end", 2)
+  end
+  if targets_module.is_source(list) then return add_roster(list, fn) end
+  if type(list) ~= "table" then
+    error("dbobs.each: the first argument must be a list of targets; does its file end with 'return'?", 2)
+  end
+  if #list == 0 and next(list) ~= nil then list = { list } end
+  for _, target in ipairs(list) do
+    if targets_module.is_source(target) then add_roster(target, fn) else fn(target) end
+  end
+end
+
+--- All jobs: of the fixed targets, and of those that are taken up at present.
 ---@return table[] jobs
 function M.jobs()
-  return jobs
-end
-
-local function fields(job, more)
-  more = more or {}
-  more.target, more.collector = job.target.name, job.collector.name
-  return more
-end
-
-local function with_traceback(cause)
-  if cause == task.CANCELLED or cause == task.DEADLINE then return cause end
-  return { cause = tostring(cause), traceback = debug.traceback("", 2) }
-end
-
--- Calls one of the collector's functions. Returns true; or false, the cause and the traceback when it was a Lua error.
-local function protected(fn, current)
-  local ok, result, cause = xpcall(fn, with_traceback, current)
-  if ok and (result ~= nil or cause == nil) then return true end
-  if ok then return false, tostring(cause) end
-  if result == task.CANCELLED then error(result, 0) end
-  if result == task.DEADLINE then return false, "it took longer than it may (option 'deadline')" end
-  return false, result.cause, result.traceback
-end
-
-local function count(job, name, n)
-  counters.add(job.collector.name, job.target.name, name, n)
-end
-
--- What became of the records of the runs before: reports come in while the collector waits for its next tick.
-local function check_delivery(job)
-  local pending_batches, reported, failures, first = {}, 0, 0, nil
-  for _, batch in ipairs(job.batches) do
-    local sent, pending, failed, cause = sink.status(batch)
-    if pending > 0 then
-      pending_batches[#pending_batches + 1] = batch
-    else
-      reported, failures, first = reported + sent, failures + failed, first or cause
+  local all = {}
+  for i, job in ipairs(jobs) do all[i] = job end
+  for _, one in ipairs(rosters) do
+    for _, member in pairs(one.members) do
+      for _, job in ipairs(member.jobs) do all[#all + 1] = job end
     end
   end
-  job.batches = pending_batches
-  if reported == 0 then return end
-  count(job, "records_delivered", reported - failures)
-  if failures > 0 then count(job, "records_failed", failures) end
-  log.condition("delivery/" .. job.collector.name .. "/" .. job.target.name, failures > 0, "error",
-    "records were not delivered", fields(job, { error = first, records = failures }))
+  return all
+end
+
+--- The lists that are read again.
+---@return dbobs.roster[]
+function M.rosters()
+  return rosters
+end
+
+--- Reads all those lists once, side by side, and takes up what is in them.
+---@return {roster: dbobs.roster, problems: table[]}[] looks in the order of the pipeline
+function M.look()
+  local looks, tasks = {}, {}
+  for i, one in ipairs(rosters) do
+    looks[i] = { roster = one, problems = {} }
+    tasks[i] = task.spawn(function() looks[i].problems = one:safe_look() end)
+  end
+  for _, one in ipairs(tasks) do task.join(one) end
+  return looks
+end
+
+local function start_taken(members)
+  local count = #M.jobs()
+  for _, member in ipairs(members) do
+    for _, job in ipairs(member.jobs) do supervisor.start(job, count) end
+  end
+end
+
+--- Starts the tasks of every collector, and the looks at the lists.
+---@return integer jobs how many there are at first
+function M.start()
+  local all = M.jobs()
+  for _, job in ipairs(all) do supervisor.start(job, #all) end
+  watchers = {}
+  for i, one in ipairs(rosters) do watchers[i] = task.spawn(one.watch, one, start_taken) end
+  return #all
+end
+
+--- Ends all that start has started, and waits for it.
+---@param seconds number how long at most
+function M.stop(seconds)
+  for _, watcher in ipairs(watchers or {}) do task.cancel(watcher) end
+  supervisor.stop(M.jobs(), seconds)
 end
 
 --- Counts what was delivered until now. To be called after the producers' flush.
 function M.settle()
-  for _, job in ipairs(jobs) do check_delivery(job) end
-end
-
---- One collection, within its deadline.
----@param job table
----@return boolean ok, string|nil cause, string|nil traceback
-function M.once(job)
-  check_delivery(job)
-  local current = run.new(job, job.snapshot_sink, sink.batch())
-  local ok, cause, traceback
-  local _, late = task.deadline(job.options.deadline or job.options.every, function()
-    ok, cause, traceback = protected(job.collector.collect, current)
-    return true
-  end)
-  if late then ok, cause = false, late end
-  job.batches[#job.batches + 1] = current.batch
-  count(job, "runs")
-  if not ok then count(job, "errors") end
-  if ok and current.failed_parts > 0 then return false, nil end
-  return ok, cause, traceback
-end
-
-local function tell(job, part, ok, cause, traceback, pause)
-  local key = ("collector/%s/%s/%s"):format(job.collector.name, part, job.target.name)
-  if traceback then
-    log.error("collector raised an error; it is started again", fields(job, { error = cause, traceback = traceback,
-      again_in = ("%.0fs"):format(pause) }))
-  elseif ok or cause then
-    log.condition(key, not ok, "error", "collector failed", fields(job, { error = cause }))
-  end
-end
-
-local function backoff(failures, longest)
-  local seconds = math.min(FIRST_BACKOFF * 2 ^ math.min(failures - 1, 10), LONGEST_BACKOFF, longest)
-  return seconds * (0.75 + math.random() / 2)
-end
-
--- Collects at each tick, for ever. After a failure the next attempt comes by backoff when that is before the tick.
-local function collect_regularly(job)
-  local period = job.options.every
-  local jitter = job.options.jitter and timer.duration(job.options.jitter) or period / 10
-  local due = sys.monotonic() + math.random() * jitter
-  local failures = 0
-  while true do
-    timer.sleep(math.max(due - sys.monotonic(), 0))
-    local ok, cause, traceback = M.once(job)
-    local skipped
-    local now = sys.monotonic()
-    due, skipped = timer.next_tick(due, period, now)
-    if skipped > 0 then count(job, "ticks_skipped", skipped) end
-    failures = (ok or not cause) and 0 or failures + 1
-    if failures > 0 then due = math.min(due, now + backoff(failures, period)) end
-    tell(job, "collect", ok, cause, traceback, due - now)
-  end
-end
-
-local function follow(job)
-  local failures = 0
-  while true do
-    local began = sys.monotonic()
-    local settled = task.background(function()
-      timer.sleep(SETTLED)
-      tell(job, "follow", true)
-    end)
-    local ok, cause, traceback = protected(job.collector.follow, run.new(job, job.options.to))
-    task.cancel(settled)
-    if ok then return end
-    count(job, "errors")
-    failures = sys.monotonic() - began > LONGEST_BACKOFF and 1 or failures + 1
-    local pause = backoff(failures, LONGEST_BACKOFF)
-    tell(job, "follow", ok, cause, traceback, pause)
-    timer.sleep(pause)
-  end
-end
-
---- Starts the tasks of every collector.
----@return userdata[] tasks
-function M.start()
-  local tasks = {}
-  for _, job in ipairs(jobs) do
-    if job.collector.collect then tasks[#tasks + 1] = task.spawn(collect_regularly, job) end
-    if job.collector.follow then tasks[#tasks + 1] = task.spawn(follow, job) end
-  end
-  return tasks
+  for _, job in ipairs(M.jobs()) do supervisor.check_delivery(job) end
 end
 
 --- Runs each collector once, all side by side, and waits until their records are delivered.
 ---@return boolean ok whether none failed
 function M.run_once()
-  local tasks, ok = {}, true
-  for _, job in ipairs(jobs) do
-    if job.collector.collect then
-      tasks[#tasks + 1] = task.spawn(function()
-        local well, cause, traceback = M.once(job)
-        if not well and cause then
-          log.error("collector failed", fields(job, { error = cause, traceback = traceback }))
-        end
-        for _, batch in ipairs(job.batches) do well = sink.wait(batch) and well end
-        check_delivery(job)
-        ok = ok and well
-      end)
-    end
-  end
-  for _, one in ipairs(tasks) do ok = task.join(one) and ok end
-  return ok
+  return supervisor.run_once(M.jobs())
 end
 
 return M

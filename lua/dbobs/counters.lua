@@ -12,6 +12,12 @@ function M.add(collector, target, name, n)
   sys.count(collector, target, name, n or 1)
 end
 
+--- Removes all counters of a target that is no more.
+---@param target string
+function M.forget(target)
+  sys.forget_counts(target)
+end
+
 --- All counters, sorted.
 ---@return {[1]: string, [2]: string, [3]: string, [4]: number}[] each {collector, target, name, value}
 function M.all()

@@ -23,6 +23,8 @@ local FIELDS = {
   iso8601 = { "dbobs.timer", "iso8601" },
   -- sending
   collect = { "dbobs.collect", "collect" },
+  each = { "dbobs.collect", "each" },
+  targets = { "dbobs.targets", "new" },
   batch = { "dbobs.sink", "batch" },
   send = { "dbobs.sink", "send" },
   wait_delivered = { "dbobs.sink", "wait" },

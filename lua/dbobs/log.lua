@@ -122,4 +122,12 @@ function M.condition(key, active, level, message, fields)
   end
 end
 
+--- Forgets the conditions of a target that is no more: they are neither told as over nor again.
+---@param target string the field `target` of their fields
+function M.forget(target)
+  for key, known in pairs(conditions) do
+    if known.fields and known.fields.target == target then conditions[key] = nil end
+  end
+end
+
 return M

@@ -62,15 +62,33 @@ local function check_brokers()
   return well
 end
 
+-- The lists of targets that are read again.
+local function check_lists()
+  local well = true
+  for _, look in ipairs(collect.look()) do
+    local count = 0
+    for _ in pairs(look.roster.members) do count = count + 1 end
+    for _, problem in ipairs(look.problems) do
+      local about = problem.fields
+      local cause = about.error or ("%s (%s)"):format(problem.message, about.first)
+      well = false
+      line("FAILED", about.target or "targets", "", ("%s: %s"):format(about.source, cause))
+    end
+    local all = #look.problems == 0
+    line(all and "ok" or "FAILED", "targets", "", ("%s: %d targets"):format(look.roster.source.title, count))
+  end
+  return well
+end
+
 local function check_jobs()
-  local well, tasks = true, {}
-  for i, job in ipairs(collect.jobs()) do
+  local well, tasks, jobs = true, {}, collect.jobs()
+  for i, job in ipairs(jobs) do
     tasks[i] = task.spawn(function()
       local ok, text = task.deadline(30, try, job)
       return ok == true, ok == nil and "no answer within 30 s" or text
     end)
   end
-  for i, job in ipairs(collect.jobs()) do
+  for i, job in ipairs(jobs) do
     local ended, ok, text = task.join(tasks[i])
     ok = ended and ok
     well = well and ok
@@ -101,14 +119,15 @@ function M.run(arguments)
     log.error(problem)
     return 1
   end
-  if #collect.jobs() == 0 then
+  if #collect.jobs() == 0 and #collect.rosters() == 0 then
     log.error "the file asks for no collector: there is nothing to check"
     return 1
   end
   local brokers = check_brokers()
+  local lists = check_lists()
   local jobs = check_jobs()
   output.close(0)
-  return brokers and jobs and 0 or 1
+  return brokers and lists and jobs and 0 or 1
 end
 
 return M

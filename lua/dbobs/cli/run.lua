@@ -86,17 +86,40 @@ local function summary()
   end
 end
 
-local function run_collectors(collect, given)
-  if given.once then
-    local ok = collect.run_once()
-    local closed = stop {}
-    return ok and closed and 0 or 1
+-- Reads the lists of targets that are read again, for the first time. Returns whether all of it could be taken.
+local function take_up(collect)
+  local well = true
+  for _, look in ipairs(collect.look()) do
+    for _, problem in ipairs(look.problems) do
+      log.error(problem.message, problem.fields)
+      well = false
+    end
   end
-  local tasks = collect.start()
-  log.info("running", { collectors = #tasks })
+  return well
+end
+
+local function run_once(collect)
+  local well
+  local all = task.spawn(function()
+    well = take_up(collect)
+    if #collect.jobs() == 0 then
+      log.error "there is no target, so there is nothing to run once"
+      well = false
+    end
+    well = collect.run_once() and well
+  end)
+  local ended = wait_for(function() return task.status(all) ~= "running" end)
+  local closed = stop { all }
+  return (well or not ended) and closed and 0 or 1
+end
+
+local function run_collectors(collect, given)
+  if given.once then return run_once(collect) end
+  log.info("running", { collectors = collect.start() })
   wait_for(function() return false end, given["for"])
   log.info("stopping: draining what was collected")
-  local drained = stop(tasks)
+  collect.stop(STOP_SECONDS)
+  local drained = stop {}
   collect.settle()
   summary()
   return drained and 0 or 1
@@ -104,13 +127,17 @@ end
 
 -- After the script has ended: what it left running, or the collectors it asked for.
 local function continue(given)
+  -- A script that asks for no collector has not loaded them.
+  local collect = package.loaded["dbobs.collect"]
+  local collects = collect and (#collect.jobs() > 0 or #collect.rosters() > 0)
+  local reloads = not sys.order()
+  -- A first start goes on with what there is; a reload must not lose what the pipeline from before has.
+  if reloads and collects and not take_up(collect) then return fail "not every target could be taken" end
   sys.loaded()
   local problem = pipeline.unused_arguments()
   if problem then return fail(problem) end
   wait_for(function() return (sys.order()) end)
-  -- A script that asks for no collector has not loaded them.
-  local collect = package.loaded["dbobs.collect"]
-  if collect and #collect.jobs() > 0 then return run_collectors(collect, given) end
+  if collects then return run_collectors(collect, given) end
   if given.once then return fail "the file asks for no collector: there is nothing to run once" end
   -- The main task itself is one of those counted.
   wait_for(function() return task.count() <= 1 end, given["for"])

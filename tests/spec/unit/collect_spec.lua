@@ -3,7 +3,6 @@ local counters = require "dbobs.counters"
 local log = require "dbobs.log"
 local sink = require "dbobs.sink"
 local sys = require "dbobs.core.sys"
-local task = require "dbobs.task"
 local timer = require "dbobs.timer"
 
 -- Jobs stay registered in the module; each spec takes a fresh copy.
@@ -34,10 +33,9 @@ describe("supervision", function()
   after_each(function() sys.log = original end)
 
   local function run_until(module, done)
-    local tasks = module.start()
+    module.start()
     while not done() do timer.sleep "2ms" end
-    for _, one in ipairs(tasks) do task.cancel(one) end
-    for _, one in ipairs(tasks) do task.join(one) end
+    module.stop(60)
   end
 
   it("starts a collector that raised again, tells where, and leaves the others alone", function()
