@@ -50,6 +50,8 @@ local function check_options(collector, given)
   if complete.every <= 0 then
     error(("collector '%s': option 'every' must be longer than 0"):format(collector.name), 3)
   end
+  local problem = collector.problem and collector.problem(complete)
+  if problem then error(("collector '%s': %s"):format(collector.name, problem), 3) end
   return complete
 end
 

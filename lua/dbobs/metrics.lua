@@ -72,15 +72,36 @@ local function compiled(run, collector)
     if failures.version then return nil, "metrics: version: " .. failures.version.text end
   end
   if state.compiled_version ~= state.version then
-    state.compiled = blocks.compile(collector, state.version, resource.wanted(run.target.options))
+    state.compiled = blocks.compile(collector, state.version, resource.wanted(run.target.options), run.options)
     state.compiled_version = state.version
   end
   return state.compiled
 end
 
+-- Relations that somebody is changing: asking for their size would wait.
+local function locks_statement(locked)
+  return {
+    name = "locked relations",
+    sql = [[select d.datname, array_agg(distinct l.relation)::text as relations
+      from pg_locks l join pg_database d on d.oid = l.database
+      where l.relation is not null and l.granted and l.mode = 'AccessExclusiveLock' group by d.datname]],
+    each = function(chunk)
+      for _, row in ipairs(chunk:rows()) do locked[row.datname] = row.relations end
+    end,
+  }
+end
+
+local function asks_for_sizes(set)
+  for _, block in ipairs(set.relations) do
+    if block.locks then return true end
+  end
+  return false
+end
+
 -- Asks the server for everything that is shared. The server's own points go into `request`. Returns the names of the
--- databases, and for each the rows that are about it.
+-- databases, for each the rows that are about it, and the relations in it that are locked.
 local function ask_server(run, request, set)
+  local locked = {}
   local names, rows = {}, {}
   local statements = { about_statement(run) }
   statements[2] = {
@@ -106,12 +127,13 @@ local function ask_server(run, request, set)
       end
     end }
   end
+  if asks_for_sizes(set) then statements[#statements + 1] = locks_statement(locked) end
   local failures, cause = run:snapshot(nil, statements)
   if not failures then return nil, cause end
   report_all(run, failures, statements, "")
   local unlisted = failures["list of databases"]
   if unlisted then return nil, "metrics: list of databases: " .. unlisted.text end
-  return names, rows
+  return names, rows, locked
 end
 
 -- The attributes of a point of a block of `databases`: constants, and the row's own.
@@ -126,7 +148,7 @@ local function attributes_of(point, row)
 end
 
 -- The resource of a database: what the server knows of it, and what was counted in it.
-local function add_database(run, request, about, counts)
+local function add_database(run, request, about, counts, namespace)
   local _, lost = request:resource()
   for _, known in ipairs(about) do
     local wrong
@@ -140,21 +162,30 @@ local function add_database(run, request, about, counts)
     end
     report(run, "values of " .. known.block.name, wrong)
   end
-  for _, count in ipairs(counts) do request:point(count.metric, count.value) end
+  for _, count in ipairs(counts) do request:point(count.metric, count.value, namespace) end
   return lost
 end
 
 -- The statements for one database's relations, whose rows go into the request; what is counted meanwhile goes into
 -- `seen`: the rows of each block, and why a record was lost.
-local function relation_statements(set, request, seen)
+local function relation_statements(set, request, seen, locked)
   local statements = {}
   for i, block in ipairs(set.relations) do
     seen.rows[block.name] = 0
-    statements[i] = { name = block.name, sql = block.sql, each = function(chunk)
-      seen.rows[block.name] = seen.rows[block.name] + chunk:count()
-      local ok, cause = request:rows(chunk, block.plan)
-      if not ok then seen.lost = cause end
-    end }
+    local begun = false
+    statements[i] = { name = block.name, sql = block.sql, args = block.locks and { locked or "{}", 0 }, each =
+      function(chunk)
+        seen.rows[block.name] = seen.rows[block.name] + chunk:count()
+        local ok, cause = true, nil
+        if block.each_row then
+          ok, cause = request:rows(chunk, block.plan)
+        else
+          if not begun then ok, cause = request:resource() end
+          begun = true
+          request:points(chunk, block.plan)
+        end
+        if not ok then seen.lost = cause end
+      end }
   end
   return statements
 end
@@ -171,10 +202,10 @@ local function row_counts(set, seen, failures)
 end
 
 -- Collects one database: each of its relations is a resource, and so is the database itself.
-local function collect_database(run, name, about, set)
+local function collect_database(run, name, about, set, locked)
   local request, seen, counts = new_request(run, name), { rows = {} }, {}
   local where = " in database " .. name
-  local statements = relation_statements(set, request, seen)
+  local statements = relation_statements(set, request, seen, locked)
   local failures, cause, info = run:snapshot(name, statements)
   if info and info.sqlstate == NO_SUCH_DATABASE then return end
   report(run, "database " .. name, not failures and cause or nil)
@@ -184,7 +215,7 @@ local function collect_database(run, name, about, set)
   else
     request:discard()
   end
-  local lost = add_database(run, request, about, counts)
+  local lost = add_database(run, request, about, counts, set.namespace and { { set.namespace, name } })
   local _, last_lost = request:finish()
   report_request(run, request, where, seen.lost or lost or last_lost)
 end
@@ -195,12 +226,12 @@ local function collect(run, collector)
   if not set then return nil, cause end
   local server = new_request(run)
   server:resource()
-  local names, rows = ask_server(run, server, set)
+  local names, rows, locked = ask_server(run, server, set)
   if not names then return nil, rows end
   if set.database_count then server:point(set.database_count, #names) end
   local _, lost = server:finish()
   report_request(run, server, " of the server", lost)
-  for _, name in ipairs(names) do collect_database(run, name, rows[name], set) end
+  for _, name in ipairs(names) do collect_database(run, name, rows[name], set, locked[name]) end
   run.state.series:forget(run.time - REMEMBER_US)
   return true
 end
@@ -212,7 +243,8 @@ function M.collector(collector)
   blocks.check(collector)
   return {
     name = "metrics",
-    options = { service_name = "postgresql" },
+    options = { service_name = "postgresql", metrics = {}, separate_schema_attr = false, use_otel_semconv = false },
+    problem = function(given) return blocks.problem(collector, given) end,
     collect = function(run) return collect(run, collector) end,
   }
 end
