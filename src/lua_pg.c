@@ -420,6 +420,7 @@ static int l_connect(lua_State *lua) {
         .keywords = (const char *const *)params.keywords,
         .values = (const char *const *)params.values,
         .password_command = command,
+        .workers = vm_of(lua)->workers,
         .timeout_ms = (uint64_t)(seconds * 1e3),
     };
     *slot = pg_connect(&vm_of(lua)->loop, &options);

@@ -56,8 +56,8 @@ static bool wait_for_workers(struct app *app) {
 }
 
 int main(int argc, char **argv) {
-    // libpq and librdkafka look names up in libuv's workers; a dead name server blocks one for seconds, so there are
-    // more than the four of the default.
+    // librdkafka's blocking calls run on libuv's workers; a broker that does not answer holds one up for seconds, so
+    // there are more than the four of the default. Connections to servers have workers of their own.
     setenv("UV_THREADPOOL_SIZE", "16", 0);
     raise_file_limit();
     struct app app = {.argc = argc, .argv = argv, .counters = counters_new()};

@@ -100,7 +100,6 @@ struct pg *pg_new(uv_loop_t *loop) {
     struct pg *pg = xcalloc(1, sizeof *pg);
     pg->loop = loop;
     pg->socket = (struct pg_socket){.loop = loop, .callback = on_socket, .data = pg};
-    pg->work.data = pg;
     pg->timer.data = pg;
     uv_timer_init(loop, &pg->timer);
     return pg;

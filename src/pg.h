@@ -1,7 +1,7 @@
 // A PostgreSQL connection on the loop: connecting, statements, cancel, notices. No Lua in it; nothing here blocks.
 // struct pg is made by pg_connect and owned by the caller until pg_free; C work in flight keeps it alive behind that.
 // Every function belongs on the loop's thread. Work that may block (name lookup, password files and commands) runs on
-// libuv's workers. What can happen is a state or a result, never an exit.
+// the loop's workers. What can happen is a state or a result, never an exit.
 #ifndef DBOBS_PG_H
 #define DBOBS_PG_H
 
@@ -12,6 +12,7 @@
 
 #include "pg_socket.h"
 #include "wakeup.h"
+#include "workers.h"
 
 struct pg_cancel;
 struct pg_start;
@@ -49,7 +50,8 @@ struct pg {
     // The primitive's own.
     struct pg_socket socket;
     uv_timer_t timer;  // of connecting, then of each statement
-    uv_work_t work;
+    struct workers *workers;
+    struct workers_job work;
     struct pg_start *start;    // while connecting
     struct pg_cancel *cancel;  // a cancel on its way
     bool working;              // a worker has `conn` and `start`
@@ -65,6 +67,7 @@ struct pg_options {
     const char *const *keywords;  // libpq's, NULL at the end, with `values`
     const char *const *values;
     const char *password_command;  // a shell command that prints the password; NULL for none
+    struct workers *workers;       // of the loop
     uint64_t timeout_ms;           // for each host (each of its addresses) that is tried, 0 for none
 };
 

@@ -4,6 +4,7 @@
 // one; one that accepts and then says nothing is struck off the list, and the rest is tried from the start.
 #include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@ static void advance(struct pg *pg);
 
 static void begin(struct pg *pg) {
     struct pg_start *start = pg->start;
+    if (atomic_load(&start->abandoned)) return;
     if (start->password_command) {
         char *password = pg_password_run(start->password_command, start->timeout_ms, &start->abandoned, start->error,
                                          sizeof start->error);
@@ -52,15 +54,18 @@ static void begin(struct pg *pg) {
     PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE);
 }
 
-static void on_work(uv_work_t *work) {
-    struct pg *pg = work->data;
+static struct pg *pg_of(struct workers_job *job) {
+    return (struct pg *)((char *)job - offsetof(struct pg, work));
+}
+
+static void on_work(struct workers_job *job) {
+    struct pg *pg = pg_of(job);
     if (pg->start->begun) pg->start->polled = PQconnectPoll(pg->conn);
     else begin(pg);
 }
 
-static void on_worked(uv_work_t *work, int status) {
-    (void)status;
-    struct pg *pg = work->data;
+static void on_worked(struct workers_job *job) {
+    struct pg *pg = pg_of(job);
     pg->working = false;
     if (pg->state == PG_CONNECTING) {
         pg->start->begun = true;
@@ -75,7 +80,8 @@ static void on_worked(uv_work_t *work, int status) {
 
 static void queue_work(struct pg *pg) {
     pg->working = true;
-    if (uv_queue_work(pg->loop, &pg->work, on_work, on_worked) == 0) return;
+    pg->work = (struct workers_job){.work = on_work, .done = on_worked};
+    if (workers_run(pg->workers, &pg->work) == 0) return;
     pg->working = false;
     pg_lose(pg, "cannot start a worker thread");
 }
@@ -91,6 +97,7 @@ static void start_timer(struct pg *pg) {
 
 struct pg *pg_connect(uv_loop_t *loop, const struct pg_options *options) {
     struct pg *pg = pg_new(loop);
+    pg->workers = options->workers;
     struct pg_start *start = pg->start = xcalloc(1, sizeof *start);
     pg_params_init(&start->params, options->keywords, options->values, MAX_OVERRIDES);
     if (options->password_command) start->password_command = xstrdup(options->password_command);

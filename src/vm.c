@@ -13,6 +13,7 @@
 #include "buf.h"
 #include "embed.h"
 #include "task.h"
+#include "workers.h"
 
 int luaopen_cjson(lua_State *lua);
 int luaopen_lfs(lua_State *lua);
@@ -115,6 +116,7 @@ static int open_loop(struct vm *vm) {
         code = uv_async_init(&vm->loop, &vm->order_async, on_order);
         if (code) uv_loop_close(&vm->loop);
     }
+    if (!code && !(vm->workers = workers_new(&vm->loop))) code = UV_EAGAIN;
     if (!code) return 0;
     fprintf(stderr, "dbobs: cannot start: %s\n", uv_strerror(code));
     return -1;
@@ -148,6 +150,7 @@ void vm_close(struct vm *vm) {
     task_drop_all(vm);
     if (vm->lua) lua_close(vm->lua);
     vm->lua = NULL;
+    workers_close(vm->workers);
     uv_close((uv_handle_t *)&vm->order_async, NULL);
 }
 

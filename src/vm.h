@@ -12,6 +12,7 @@
 
 struct app;
 struct task;
+struct workers;
 
 // What main tells a vm, and the vm's own report of how far it is.
 enum vm_order { VM_RUN, VM_STOP };
@@ -22,6 +23,7 @@ struct vm {
     lua_State *lua;
     struct app *app;
     struct clock clock;
+    struct workers *workers;  // for what may block for long
 
     struct task *current;  // the task whose Lua code is running; NULL outside of one
     struct task *ready_first, *ready_last;
