@@ -19,6 +19,7 @@
     X(kafka_broker) \
     X(tail) \
     X(record) \
+    X(statements) \
     X(otlp) \
     X(decode) \
     X(memory)

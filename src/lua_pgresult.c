@@ -8,22 +8,11 @@
 
 #include "bindings.h"
 #include "luax.h"
+#include "pg_types.h"
 
 #define RESULT_CLASS "dbobs.pgresult"
 // Doubles hold every integer up to here exactly.
 #define MAX_EXACT 9007199254740992LL
-
-// Types whose values become Lua numbers, booleans or bytes (pg_type.oid); all others stay the server's text.
-enum {
-    OID_BOOL = 16,
-    OID_BYTEA = 17,
-    OID_INT8 = 20,
-    OID_INT2 = 21,
-    OID_INT4 = 23,
-    OID_OID = 26,
-    OID_FLOAT4 = 700,
-    OID_FLOAT8 = 701
-};
 
 static PGresult *check_result(lua_State *lua) {
     PGresult *result = *(PGresult **)luaL_checkudata(lua, 1, RESULT_CLASS);
@@ -63,6 +52,7 @@ static void push_bytes(lua_State *lua, const char *text) {
     PQfreemem(bytes);
 }
 
+// Values of a few types become Lua numbers, booleans or bytes; all others stay the server's text.
 static void push_value(lua_State *lua, Oid type, const char *text, int len) {
     switch (type) {
     case OID_BOOL:

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "record.h"
+#include "record_plan.h"
 
 // How rows become records. The owner sets the first fields and frees the struct with record_rows_free.
 struct record_rows {
@@ -18,6 +19,7 @@ struct record_rows {
     char *timestamp_column;  // gives the record's time instead of time_us; not in the payload; NULL: none
     char *masked_column;     // literals after PASSWORD in it read '***'; NULL: none
     struct record record;
+    struct record_plan plan;  // of the result at hand
     struct buf masked;
 };
 

@@ -32,6 +32,7 @@ local FIELDS = {
   json = { "cjson" },
   otlp = { "dbobs.otlp" },
   record = { "dbobs.record" },
+  statements = { "dbobs.statements" },
   -- the rest
   env = { "dbobs.environment", "get" },
   log = { "dbobs.log" },

@@ -4,27 +4,49 @@ local dbobs = require "dbobs"
 
 local collector = {
   name = "queries",
-  -- Passwords in statements like ALTER ROLE ... PASSWORD 'secret' are sent as '***'.
-  options = { mask_passwords = true },
+  options = {
+    -- Which statements: the first so many by a column (0: all); those called so often; those of some databases, like
+    -- { "app", "shop_*" }; not those with texts like { "FETCH *", "*pg_catalog*" }.
+    top = 0,
+    order_by = "total_time_ms",
+    min_calls = 0,
+    databases = {},
+    exclude = {},
+    -- A statement is sent when its counters changed; all are, changed or not, so often:
+    full_every = "1h",
+    -- New statements wait for a read of their texts, which costs the server as much for one as for all:
+    text_every = "60s",
+    -- Characters of a text that are sent (0: the whole), and bytes of memory for the texts of all targets.
+    text_max = 0,
+    text_cache = 64 * 2 ^ 20,
+    -- Passwords in statements like ALTER ROLE ... PASSWORD 'secret' are sent as '***'.
+    mask_passwords = true,
+  },
+  kinds = dbobs.statements.kinds,
+  check = dbobs.statements.problem,
 }
 
--- {columns} are all columns of the view, which differ by version; {view} is pg_stat_statements, with its schema.
--- A statement of a database that was dropped has the database's number. Our own statements are left out: they carry a
--- comment. But from version 16 on everybody's COMMIT is one entry, under the text that came first.
+-- {columns} are all columns of the view, which differ by version; {view} is pg_stat_statements, with its schema, and
+-- {texts} whether the texts are read. A statement of a database that was dropped has the database's number.
 local statements = [[
   select s.queryid::text as queryid,
-         coalesce(s.query, '') as query,
          {columns},
          case when s.shared_blks_hit + s.shared_blks_read > 0
               then s.shared_blks_hit::float8 / (s.shared_blks_hit + s.shared_blks_read) end as cache_hit_ratio,
          r.rolname as "user",
-         coalesce(d.datname, s.dbid::text) as database
-    from {view} s
+         coalesce(d.datname, s.dbid::text) as database,
+         {wanted} as wanted
+    from {view}({texts}) s
     left join pg_roles r on r.oid = s.userid
     left join pg_database d on d.oid = s.dbid
-   where strpos(left(coalesce(s.query, ''), 40), '/* dbobs */') = 0
-      or (s.query in ('/* dbobs */ commit', '/* dbobs */ rollback')
-          and current_setting('server_version_num')::int >= 160000)]]
+   where {conditions}]]
+
+-- Goes with every record.
+local info = "select dealloc, stats_reset from {view}_info"
+
+-- Our own statements are left out: they carry a comment. But from version 16 on everybody's COMMIT is one entry, under
+-- the text that came first.
+local shared = { "/* dbobs */ commit", "/* dbobs */ rollback" }
 
 -- Fields have the view's newest names; those that end in _time are milliseconds and get _ms. But these are called:
 local names = {
@@ -37,21 +59,32 @@ local names = {
   blk_write_time = "shared_blk_write_time_ms",
 }
 
--- Where the view is, what it has, and whether we may see all of it.
+-- Where the view is, what it has, whether we may see all of it, and which setting of the server keeps it from counting.
 local view = [[
   select c.oid::regclass::text as name,
          (select string_agg(quote_ident(attname), ' ' order by attnum) from pg_attribute
            where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
+         exists (select from pg_class where relnamespace = c.relnamespace and relname = e.extname || '_info') as info,
          e.extversion as version,
          (select default_version from pg_available_extensions where name = e.extname) as newest,
+         current_setting('server_version_num')::int >= 160000 as shares_commit,
          pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all,
-         quote_ident(current_user) as me
+         quote_ident(current_user) as me,
+         (select format('%s is %s', name, setting) from pg_settings
+           where (name, setting) in (('pg_stat_statements.track', 'none'), ('compute_query_id', 'off'))
+             and source not in ('user', 'database', 'database user', 'session') limit 1) as off
     from pg_extension e
     join pg_class c on c.relnamespace = e.extnamespace and c.relname = e.extname
    where e.extname = 'pg_stat_statements']]
 
--- SQLSTATEs with a meaning here.
-local NOT_LOADED, NO_UTF8 = "55000", "22021"
+-- Whether to look at `view` again.
+local settings = [[
+  select current_setting('pg_stat_statements.track', true) = 'none'
+      or coalesce(current_setting('compute_query_id', true) = 'off', false) as off]]
+
+-- SQLSTATEs with a meaning here: not loaded; and no such relation, function, schema, column.
+local NOT_LOADED = "55000"
+local GONE = { ["42P01"] = true, ["42883"] = true, ["3F000"] = true, ["42703"] = true }
 
 local function problem(failure)
   if failure.sqlstate ~= NOT_LOADED then return failure.text end
@@ -72,54 +105,89 @@ local function find_view(run)
     .. "CREATE EXTENSION pg_stat_statements"
 end
 
-local function complete(found, from)
+-- Tells what keeps the view from showing all that it could. Returns true when nothing does.
+local function tell(run, found)
+  run:tell("pg_stat_statements is older than the server", found.version ~= found.newest,
+    ("version %s of %s: run ALTER EXTENSION pg_stat_statements UPDATE"):format(found.version, tostring(found.newest)))
+  run:tell("the server counts no statements", found.off ~= nil,
+    ("%s: run ALTER SYSTEM SET %s, then SELECT pg_reload_conf()"):format(tostring(found.off),
+      found.off == "compute_query_id is off" and "compute_query_id = auto" or "pg_stat_statements.track = top"))
+  if not found.sees_all then
+    run:partial("statements of other users are hidden", ("run: GRANT pg_monitor TO %s"):format(found.me))
+  else
+    run:tell("statements of other users are hidden", false)
+  end
+  return found.version == found.newest and not found.off and found.sees_all
+end
+
+local function column_list(found)
   local columns = {}
   for column in found.columns:gmatch "%S+" do
-    if column ~= "queryid" and column ~= "query" then
-      local name = names[column] or column:gsub("_time$", "_time_ms")
-      columns[#columns + 1] = ("s.%s as %s"):format(column, name)
-    end
+    if column ~= "queryid" and column ~= "query" then columns[#columns + 1] = column end
   end
-  return (statements:gsub("{(%w+)}", { columns = table.concat(columns, ", "), view = from }))
+  return columns
+end
+
+local function field_of(column)
+  return names[column] or (column:gsub("_time$", "_time_ms"))
+end
+
+-- The statements above for this server and these options.
+local function complete(found, options)
+  local fields, columns = {}, column_list(found)
+  for i, column in ipairs(columns) do fields[i] = ("s.%s as %s"):format(column, field_of(column)) end
+  local order, cause = dbobs.statements.order(options.order_by, columns, field_of)
+  if not order then return nil, cause end
+  local wanted = options.top == 0 and "true"
+    or ("row_number() over (order by s.%s desc) <= %d"):format(order, options.top)
+  local condition = ("s.calls >= %d"):format(options.min_calls)
+  if #options.databases > 0 then
+    condition = condition .. " and " .. dbobs.statements.of_databases(options.databases)
+  end
+  local function sql(texts, more)
+    local all = table.concat(fields, ", ") .. (texts and ", s.query" or "")
+    return (statements:gsub("{(%w+)}", {
+      columns = all, view = found.name, texts = tostring(texts), wanted = wanted, conditions = condition .. more,
+    }))
+  end
+  return {
+    counters = sql(false, ""),
+    texts = sql(true, ""),
+    missing = sql(true, " and s.queryid in (select unnest($1::int8[]))"),
+    info = found.info and (info:gsub("{view}", { ["{view}"] = found.name })) or nil,
+    keep = found.shares_commit and shared or {},
+  }
+end
+
+-- What is known of the view is asked again when something was wrong with it.
+local function reads_of(run)
+  local state, now = run.state, dbobs.monotonic()
+  if state.reads and now < state.look_due then return state.reads end
+  local found, cause = find_view(run)
+  if not found then return nil, cause end
+  local reads
+  reads, cause = complete(found, run.options)
+  if not reads then return nil, cause end
+  reads.before = { { name = "settings", sql = settings, each = function(rows)
+    local off = rows:rows()[1].off
+    if off ~= state.off then state.off, state.look_due = off, 0 end
+  end } }
+  local well = tell(run, found)
+  state.reads, state.look_due = reads, well and now + dbobs.duration(run.options.full_every) or 0
+  return reads
 end
 
 function collector.collect(run)
-  local found, cause = find_view(run)
-  if not found then return nil, cause end
-  run:tell("pg_stat_statements is older than the server", found.version ~= found.newest,
-    ("version %s of %s: run ALTER EXTENSION pg_stat_statements UPDATE"):format(found.version, tostring(found.newest)))
-  if not found.sees_all then
-    run:partial("statements of other users are hidden", ("run: GRANT pg_monitor TO %s"):format(found.me))
-  end
-
-  local writer = dbobs.record.writer(run:envelope(), {
-    data_type = "query",
-    time = run.time,
-    database_column = "database",
-    masked_column = run.options.mask_passwords and "query" or nil,
-  })
-  local function read(from)
-    return run:snapshot(nil, {
-      {
-        name = "statements",
-        sql = complete(found, from),
-        each = function(rows)
-          assert(writer:rows(rows, run.sink, run.batch))
-        end,
-      },
-    })
-  end
-  local failures
-  failures, cause = read(found.name)
-  if failures and failures.statements and failures.statements.sqlstate == NO_UTF8 then
-    -- A SQL_ASCII database holds statements that this database's encoding cannot show: all without their texts.
-    run:partial("query texts are left out", "a statement of a SQL_ASCII database is no UTF-8: let dbname be that "
-      .. "database and create the extension there, or SELECT pg_stat_statements_reset()")
-    failures, cause = read(found.name .. "(false)")
-  end
-  if not failures then return nil, cause end
-  if failures.statements then return nil, problem(failures.statements) end
-  return true
+  local known = run.state.reads
+  local reads, cause = reads_of(run)
+  if not reads then return nil, cause end
+  local ok, failure
+  ok, cause, failure = dbobs.statements.collect(run, reads)
+  if ok or not failure then return ok, cause end
+  run.state.reads = nil
+  -- Created anew, perhaps in another version or schema.
+  if known == reads and GONE[failure.sqlstate] then return collector.collect(run) end
+  return nil, problem(failure)
 end
 
 return collector

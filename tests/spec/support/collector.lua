@@ -4,6 +4,7 @@ local memory = require "dbobs.core.memory"
 local pool = require "dbobs.pool"
 local run = require "dbobs.run"
 local sink = require "dbobs.sink"
+local sys = require "dbobs.core.sys"
 local target = require "dbobs.target"
 
 local M = {}
@@ -35,6 +36,15 @@ function M.collect(collector, given, options)
   assert(collector.collect(current))
   pool.close(current.target)
   return M.records(current.out), current
+end
+
+--- Collects once more with the run of the collections before: its state is kept, its time is now.
+---@param current table what M.run gave
+---@return table[] records
+function M.again(current)
+  current.time, current.batch, current.told = sys.wall(), sink.batch(), {}
+  assert(current.collector.collect(current))
+  return M.records(current.out)
 end
 
 --- What a memory sink holds, decoded.
