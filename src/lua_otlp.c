@@ -1,12 +1,12 @@
 // Binding "dbobs.core.otlp": requests, plans and series of metrics. A request borrows its sink, batch and series: they
 // stand in its environment table, and are looked up at each call, since their owners may close them. A sink without
-// room makes the call return false: wait for the sink and call it again.
+// room makes the call return false: wait for the sink and call it again. Texts are Lua's and copied before returning.
 #include <string.h>
 
-#include "arena.h"
 #include "bindings.h"
 #include "luax.h"
 #include "otlp.h"
+#include "otlp_number.h"
 #include "otlp_plan.h"
 #include "series.h"
 
@@ -16,7 +16,7 @@
 
 struct request {
     struct otlp_request *otlp;
-    const PGresult *chunk;  // whose rows wait for room; only compared
+    bool waits;  // the rows of a chunk, from `row` on, for room
     int row;
 };
 
@@ -25,7 +25,7 @@ static struct request *check_request(lua_State *lua) {
     lua_getfenv(lua, 1);
     lua_getfield(lua, -1, "sink");
     struct sink *sink = luax_interface(lua, lua_gettop(lua), LUAX_SINK);
-    if (!sink) luaL_error(lua, "otlp: the topic is closed");
+    if (!sink) luaL_error(lua, "the topic is closed");
     lua_getfield(lua, -2, "batch");
     struct batch *batch = luax_interface(lua, lua_gettop(lua), LUAX_BATCH);
     lua_getfield(lua, -3, "series");
@@ -39,9 +39,11 @@ static struct otlp_plan *check_plan(lua_State *lua, int index) {
     return *(struct otlp_plan **)luaL_checkudata(lua, index, PLAN_CLASS);
 }
 
+// A number would become a text that nothing holds.
 static struct otlp_text check_text(lua_State *lua, int index) {
     struct otlp_text text;
-    text.data = luaL_checklstring(lua, index, &text.len);
+    luaL_checktype(lua, index, LUA_TSTRING);
+    text.data = lua_tolstring(lua, index, &text.len);
     return text;
 }
 
@@ -58,7 +60,7 @@ static void check_metric(lua_State *lua, int index, struct otlp_metric *metric) 
     metric->name = field_text(lua, index, "name");
     metric->unit = field_text(lua, index, "unit");
     metric->description = field_text(lua, index, "description");
-    if (!metric->name.len) luaL_argerror(lua, index, "the metric has no name");
+    if (!metric->name.len) luaL_error(lua, "the metric has no name");
     lua_getfield(lua, index, "kind");
     lua_getfield(lua, index, "type");
     metric->kind = (enum otlp_kind)luaL_checkoption(lua, lua_gettop(lua) - 1, "gauge", kinds);
@@ -75,15 +77,20 @@ static int push_result(lua_State *lua, const char *what, enum sink_result result
 
 // ------------------------------------------------------------------------------------------------ plan
 
-// Pushes element `at` of the list at index, a table, and its first two elements, texts or numbers.
-static void push_pair(lua_State *lua, int index, int at) {
+// Pushes element `at` of the list at index, a table, and its first two elements, texts; the second may be a number when
+// `numbers` says so.
+static void push_pair(lua_State *lua, int index, int at, bool numbers) {
     lua_rawgeti(lua, index, at);
     if (lua_istable(lua, -1)) {
         lua_rawgeti(lua, -1, 1);
         lua_rawgeti(lua, -2, 2);
-        if (lua_isstring(lua, -2) && lua_isstring(lua, -1)) return;
+        if (lua_type(lua, -2) == LUA_TSTRING &&
+            (lua_type(lua, -1) == LUA_TSTRING || (numbers && lua_type(lua, -1) == LUA_TNUMBER)))
+            return;
+        luaL_error(lua, "a list of { name, text } is expected, element %d is { %s, %s }", at, luaL_typename(lua, -2),
+                   luaL_typename(lua, -1));
     }
-    luaL_error(lua, "otlp: a list of { name, text } is expected");
+    luaL_error(lua, "a list of { name, text } is expected, element %d is a %s", at, luaL_typename(lua, -1));
 }
 
 // Field `name` of the table at index, a list or nil; pushes it and returns its length.
@@ -99,23 +106,23 @@ static void plan_add_point(lua_State *lua, struct otlp_plan *plan, int index) {
     lua_getfield(lua, index, "metric");
     check_metric(lua, lua_gettop(lua), &metric);
     const char *column = luax_field_string(lua, index, "column", NULL);
-    if (!column) luaL_error(lua, "otlp.plan: metric %s has no column", metric.name.data);
+    if (!column) luaL_error(lua, "metric %s has no column", metric.name.data);
     otlp_plan_point(plan, &metric, column);
     int count = push_list(lua, index, "constants");
     for (int i = 1; i <= count; i++, lua_pop(lua, 3)) {
-        push_pair(lua, lua_gettop(lua), i);
+        push_pair(lua, lua_gettop(lua), i, false);
         otlp_plan_constant(plan, check_text(lua, -2), check_text(lua, -1));
     }
     count = push_list(lua, index, "columns");
     for (int i = 1; i <= count; i++, lua_pop(lua, 3)) {
-        push_pair(lua, lua_gettop(lua), i);
+        push_pair(lua, lua_gettop(lua), i, false);
         otlp_plan_column(plan, check_text(lua, -2), lua_tostring(lua, -1));
     }
     lua_pop(lua, 3);
 }
 
-// plan{resource = {{attribute, column}..}, identity = {column..}, points = {{metric = {name, unit, description, kind,
-// type}, column, constants = {{attribute, text}..}, columns = {{attribute, column}..}}..}} -> plan
+// plan{resource = {{attribute, column}..}, identity = {column..}, reset = column, points = {{metric = {name, unit,
+// description, kind, type}, column, constants = {{attribute, text}..}, columns = {{attribute, column}..}}..}} -> plan
 static int l_plan(lua_State *lua) {
     luaL_checktype(lua, 1, LUA_TTABLE);
     lua_settop(lua, 1);
@@ -123,16 +130,19 @@ static int l_plan(lua_State *lua) {
     struct otlp_plan *plan = *handle = otlp_plan_new();
     int count = push_list(lua, 1, "resource");
     for (int i = 1; i <= count; i++, lua_pop(lua, 3)) {
-        push_pair(lua, 3, i);
+        push_pair(lua, 3, i, false);
         otlp_plan_resource(plan, check_text(lua, -2), lua_tostring(lua, -1));
     }
     lua_settop(lua, 2);
     count = push_list(lua, 1, "identity");
     for (int i = 1; i <= count; i++, lua_pop(lua, 1)) {
         lua_rawgeti(lua, 3, i);
-        otlp_plan_identity(plan, luaL_checkstring(lua, -1));
+        if (lua_type(lua, -1) != LUA_TSTRING) luaL_error(lua, "identity: a list of columns is expected");
+        otlp_plan_identity(plan, lua_tostring(lua, -1));
     }
     lua_settop(lua, 2);
+    const char *reset = luax_field_string(lua, 1, "reset", NULL);
+    if (reset) otlp_plan_reset(plan, reset);
     count = push_list(lua, 1, "points");
     for (int i = 1; i <= count; i++, lua_pop(lua, 1)) {
         lua_rawgeti(lua, 3, i);
@@ -190,10 +200,12 @@ static void add_common(lua_State *lua, struct otlp_request *request) {
     int count = push_list(lua, 1, "resource");
     int list = lua_gettop(lua);
     for (int i = 1; i <= count; i++, lua_pop(lua, 3)) {
-        push_pair(lua, list, i);
+        push_pair(lua, list, i, true);
         if (lua_type(lua, -1) == LUA_TNUMBER) {
-            int64_t value = (int64_t)lua_tonumber(lua, -1);
-            otlp_common_int(request, check_text(lua, -2), value);
+            double value = lua_tonumber(lua, -1);
+            if (!(value >= -0x1p53 && value <= 0x1p53) || (double)(int64_t)value != value)
+                luaL_error(lua, "attribute %s: a number there must be an integer", lua_tostring(lua, -2));
+            otlp_common_int(request, check_text(lua, -2), (int64_t)value);
         } else {
             otlp_common_text(request, check_text(lua, -2), check_text(lua, -1));
         }
@@ -237,68 +249,68 @@ static int l_request_gc(lua_State *lua) {
     return 0;
 }
 
-// The plan's metrics are the open resource's: keeps the plan at index while the request lives.
-static void keep_plan(lua_State *lua, int index) {
-    lua_getfenv(lua, 1);
-    lua_pushvalue(lua, index);
-    lua_setfield(lua, -2, "plan");
-    lua_pop(lua, 1);
-}
-
 static const PGresult *check_chunk(lua_State *lua, struct otlp_plan *plan) {
     const PGresult *result = luax_check_interface(lua, 2, LUAX_PGRESULT, "a result (and not closed)");
     const char *missing = otlp_plan_bind(plan, result);
-    if (missing) luaL_error(lua, "otlp: the query's result has no column '%s', which the plan names", missing);
+    if (missing) luaL_error(lua, "the query's result has no column '%s', which the plan names", missing);
     return result;
 }
 
-// request:rows(chunk, plan) -> true | false | nil, error: each row a resource. After false: again, with the same chunk
-static int l_rows(lua_State *lua) {
-    struct request *request = check_request(lua);
+// The rest of a chunk's rows, by one of the functions that take rows. again: the last call answered false.
+static int take_rows(lua_State *lua, const char *what, struct request *request, bool again,
+                     enum sink_result (*take)(struct otlp_plan *, struct otlp_request *, const PGresult *, int *,
+                                              char *, size_t)) {
     struct otlp_plan *plan = check_plan(lua, 3);
     const PGresult *chunk = check_chunk(lua, plan);
     char error[256] = "";
-    if (request->chunk && request->chunk != chunk)
-        luaL_error(lua, "otlp.rows: rows of another result still wait for room");
-    if (!request->chunk && otlp_resource_is_open(request->otlp))
-        luaL_error(lua, "otlp.rows: the resource before has not been ended");
-    keep_plan(lua, 3);
-    request->chunk = chunk;
-    enum sink_result result = otlp_plan_rows(plan, request->otlp, chunk, &request->row, error, sizeof error);
-    if (result != SINK_FULL) {
-        request->chunk = NULL;
-        request->row = 0;
-    }
-    return push_result(lua, "otlp.rows", result, error);
+    if (!again) request->row = 0;
+    enum sink_result result = take(plan, request->otlp, chunk, &request->row, error, sizeof error);
+    request->waits = result == SINK_FULL;
+    return push_result(lua, what, result, error);
+}
+
+// Rows that waited and were given up are half a chunk.
+static bool check_again(lua_State *lua, const struct request *request) {
+    bool again = request->waits && lua_toboolean(lua, 4);
+    if (request->waits && !again) luaL_error(lua, "rows of another result still wait for room: discard the request");
+    return again;
+}
+
+// request:rows(chunk, plan, again) -> true | false | nil, error: each row a resource. After false: the same once more,
+// with again = true
+static int l_rows(lua_State *lua) {
+    struct request *request = check_request(lua);
+    bool again = check_again(lua, request);
+    if (!again && otlp_resource_is_open(request->otlp)) luaL_error(lua, "the resource before has not been ended");
+    return take_rows(lua, "otlp.rows", request, again, otlp_plan_rows);
 }
 
 // request:begin({{name, text}..} | nil): a resource that points are added to
 static int l_begin(lua_State *lua) {
     struct request *request = check_request(lua);
-    if (otlp_resource_is_open(request->otlp)) luaL_error(lua, "otlp: the resource before has not been ended");
+    if (otlp_resource_is_open(request->otlp)) luaL_error(lua, "the resource before has not been ended");
+    if (!lua_isnoneornil(lua, 2)) luaL_checktype(lua, 2, LUA_TTABLE);
     int count = lua_istable(lua, 2) ? (int)lua_objlen(lua, 2) : 0;
-    for (int i = 1; i <= count; i++, lua_pop(lua, 3)) push_pair(lua, 2, i);
+    for (int i = 1; i <= count; i++, lua_pop(lua, 3)) push_pair(lua, 2, i, false);
     otlp_resource_begin(request->otlp);
     for (int i = 1; i <= count; i++, lua_pop(lua, 3)) {
-        push_pair(lua, 2, i);
+        push_pair(lua, 2, i, false);
         otlp_resource_text(request->otlp, check_text(lua, -2), check_text(lua, -1));
     }
     return 0;
 }
 
 static void check_open(lua_State *lua, const struct request *request) {
-    if (!otlp_resource_is_open(request->otlp) || request->chunk) luaL_error(lua, "otlp: no resource has been begun");
+    if (!otlp_resource_is_open(request->otlp)) luaL_error(lua, "no resource has been begun");
 }
 
-// request:points(chunk, plan): the points of all rows into the open resource
+// request:points(chunk, plan, again) -> true | false | nil, error: the points of all rows into the open resource. After
+// false as above
 static int l_points(lua_State *lua) {
     struct request *request = check_request(lua);
-    struct otlp_plan *plan = check_plan(lua, 3);
-    const PGresult *chunk = check_chunk(lua, plan);
+    bool again = check_again(lua, request);
     check_open(lua, request);
-    keep_plan(lua, 3);
-    for (int row = 0; row < PQntuples(chunk); row++) otlp_plan_points(plan, request->otlp, chunk, row);
-    return 0;
+    return take_rows(lua, "otlp.points", request, again, otlp_plan_points);
 }
 
 static void check_value(lua_State *lua, int index, bool is_double, struct series_value *value) {
@@ -315,7 +327,8 @@ static void check_value(lua_State *lua, int index, bool is_double, struct series
     }
 }
 
-// request:point(metric, value[, {{name, text}..}]): value is a number, or a text for integers beyond 2^53
+// request:point(metric, value[, {{name, text}..}]) -> whether request:flush is due. value is a number, or a text for
+// integers beyond 2^53
 static int l_point(lua_State *lua) {
     enum { MAX_ATTRIBUTES = 16 };
     struct request *request = check_request(lua);
@@ -325,19 +338,24 @@ static int l_point(lua_State *lua) {
     check_metric(lua, 2, &metric);
     check_value(lua, 3, metric.is_double, &value);
     check_open(lua, request);
+    check_again(lua, request);
+    if (!lua_isnoneornil(lua, 4)) luaL_checktype(lua, 4, LUA_TTABLE);
     int count = lua_istable(lua, 4) ? (int)lua_objlen(lua, 4) : 0;
     luaL_argcheck(lua, count <= MAX_ATTRIBUTES, 4, "too many attributes");
     for (int i = 1; i <= count; i++, lua_pop(lua, 3)) {
-        push_pair(lua, 4, i);
+        push_pair(lua, 4, i, false);
         attributes[i - 1] = (struct otlp_attribute){check_text(lua, -2), check_text(lua, -1)};
     }
-    struct arena *arena = otlp_arena(request->otlp);
-    struct otlp_metric *kept = arena_copy(arena, &metric, sizeof metric);
-    kept->name.data = arena_copy(arena, metric.name.data, metric.name.len);
-    kept->unit.data = arena_copy(arena, metric.unit.data, metric.unit.len);
-    kept->description.data = arena_copy(arena, metric.description.data, metric.description.len);
-    otlp_point(request->otlp, kept, value, attributes, (size_t)count);
-    return 0;
+    otlp_point(request->otlp, &metric, value, attributes, (size_t)count);
+    lua_pushboolean(lua, otlp_is_large(request->otlp));
+    return 1;
+}
+
+// request:flush() -> true | false | nil, error: the open resource's points into records; more may follow
+static int l_flush(lua_State *lua) {
+    struct request *request = check_request(lua);
+    char error[256] = "";
+    return push_result(lua, "otlp", otlp_flush(request->otlp, error, sizeof error), error);
 }
 
 // request:end_resource() -> true | false | nil, error
@@ -355,7 +373,7 @@ static int l_end_resource(lua_State *lua) {
 static int l_finish(lua_State *lua) {
     struct request *request = check_request(lua);
     char error[256] = "";
-    if (otlp_resource_is_open(request->otlp)) luaL_error(lua, "otlp.finish: a resource has not been ended");
+    if (otlp_resource_is_open(request->otlp)) luaL_error(lua, "a resource has not been ended");
     return push_result(lua, "otlp.finish", otlp_finish(request->otlp, error, sizeof error), error);
 }
 
@@ -363,8 +381,7 @@ static int l_finish(lua_State *lua) {
 static int l_discard(lua_State *lua) {
     struct request *request = luaL_checkudata(lua, 1, REQUEST_CLASS);
     otlp_discard(request->otlp);
-    request->chunk = NULL;
-    request->row = 0;
+    request->waits = false;
     return 0;
 }
 
@@ -387,14 +404,9 @@ static const luaL_Reg request_meta[] = {{"__gc", l_request_gc}, {NULL, NULL}};
 
 static const luaL_Reg series_methods[] = {{"forget", l_series_forget}, {"count", l_series_count}, {NULL, NULL}};
 static const luaL_Reg request_methods[] = {
-    {"rows", l_rows},
-    {"begin", l_begin},
-    {"points", l_points},
-    {"point", l_point},
-    {"end_resource", l_end_resource},
-    {"finish", l_finish},
-    {"discard", l_discard},
-    {"counts", l_counts},
+    {"rows", l_rows},     {"begin", l_begin},     {"points", l_points},
+    {"point", l_point},   {"flush", l_flush},     {"end_resource", l_end_resource},
+    {"finish", l_finish}, {"discard", l_discard}, {"counts", l_counts},
     {NULL, NULL},
 };
 static const luaL_Reg functions[] = {

@@ -1,117 +1,91 @@
-// OTLP metrics: collects one resource as protobuf-c structs in an arena, sorts its points by metric, and packs it
-// behind the request's field tag into the record under construction: a request is the concatenation of its resources.
-// Owns both arenas, the point list and the buffer; sink, batch and series are borrowed. Only the sink can refuse.
+// OTLP metrics: packs one resource after the other into the record under construction, behind the request's field tag:
+// a request is the concatenation of its resources. Owns the record, the open resource's attributes and its points;
+// sink, batch and series are borrowed. Only the sink can refuse.
 #include "otlp.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "arena.h"
 #include "buf.h"
-#include "otlp.pb-c.h"
-#include "utf8.h"
+#include "otlp_request.h"
+#include "wire.h"
 
 enum {
-    RESOURCE_METRICS_TAG = 1 << 3 | 2,  // field 1 of the request, length-delimited
-    MAX_FRAME = 11,                     // that tag and a varint
-    LIMIT_WITHOUT_LIMIT = 4 << 20       // for sinks that take any size: memory stays bounded
-};
-
-struct point {
-    const struct otlp_metric *metric;
-    Otlp__NumberDataPoint *data;
-};
-
-struct attributes {
-    Otlp__KeyValue **list;
-    size_t count, room;
+    RESOURCE_METRICS_TAG = WIRE_TAG(1, WIRE_BYTES),  // of the request
+    RESOURCE_TAG = WIRE_TAG(1, WIRE_BYTES),          // of ResourceMetrics
+    SCOPE_METRICS_TAG = WIRE_TAG(2, WIRE_BYTES),     // of ResourceMetrics
+    ATTRIBUTE = 1,                                   // of Resource
+    MAX_FRAMES = 3 * (1 + WIRE_MAX_VARINT),
+    LIMIT_WITHOUT_LIMIT = 4 << 20  // for sinks that take any size: memory stays bounded
 };
 
 struct otlp_request {
-    struct arena lasting;  // what all resources share
-    struct arena arena;    // of the open resource
-    struct otlp_text key;
+    struct buf scope;   // the field `scope` of every ScopeMetrics
+    struct buf common;  // attributes of every resource
+    struct buf key;
     uint64_t key_hash;
     int64_t time_us;
-    Otlp__InstrumentationScope scope;
-    size_t common_count;  // of attributes, at the start of `resource`
-    struct attributes resource;
 
     bool open;
-    uint64_t identity;  // of the open resource
-    struct point *points;
-    size_t point_count, point_room;
-    bool sorted;
-    size_t packed;  // points of the open resource that are in `record` already
+    bool has_points;     // of the open resource some are written
+    uint64_t identity;   // of the open resource
+    struct buf own;      // its attributes besides the common ones
+    struct buf scratch;  // a point's attributes
+    uint64_t *hashes;    // of those
+    size_t hashes_room;
+    struct otlp_metrics *metrics;
 
     struct buf record;
     struct sink *sink;
     struct batch *batch;
     struct series *series;
     struct otlp_counts counts;
+    struct buf unreadable;  // the first one's metric
 };
-
-static ProtobufCBinaryData bytes(struct arena *arena, struct otlp_text text) {
-    size_t len = text.len;
-    const char *clean = text.data;
-    struct buf repaired = {0};
-    if (!utf8_valid(text.data, text.len)) {
-        utf8_put(&repaired, text.data, text.len);
-        clean = repaired.data;
-        len = repaired.len;
-    }
-    ProtobufCBinaryData copy = {len, arena_copy(arena, clean, len)};
-    buf_free(&repaired);
-    return copy;
-}
-
-static Otlp__KeyValue *attribute_new(struct arena *arena, struct otlp_text name) {
-    struct {
-        Otlp__KeyValue pair;
-        Otlp__AnyValue value;
-    } *made = arena_alloc(arena, sizeof *made);
-    otlp__key_value__init(&made->pair);
-    otlp__any_value__init(&made->value);
-    made->pair.key = bytes(arena, name);
-    made->pair.value = &made->value;
-    return &made->pair;
-}
-
-static Otlp__KeyValue *text_attribute(struct arena *arena, struct otlp_text name, struct otlp_text value) {
-    Otlp__KeyValue *pair = attribute_new(arena, name);
-    pair->value->value_case = OTLP__ANY_VALUE__VALUE_STRING_VALUE;
-    pair->value->string_value = bytes(arena, value);
-    return pair;
-}
-
-static void attributes_add(struct attributes *attributes, Otlp__KeyValue *pair) {
-    if (attributes->count == attributes->room) {
-        attributes->room = attributes->room ? attributes->room * 2 : 16;
-        attributes->list = xrealloc(attributes->list, attributes->room * sizeof(Otlp__KeyValue *));
-    }
-    attributes->list[attributes->count++] = pair;
-}
 
 struct otlp_request *otlp_new(const struct otlp_options *options) {
     struct otlp_request *request = xcalloc(1, sizeof *request);
-    struct arena *arena = &request->lasting;
-    otlp__instrumentation_scope__init(&request->scope);
-    request->scope.name = bytes(arena, options->scope);
-    request->scope.version = bytes(arena, options->scope_version);
-    request->key.data = arena_copy(arena, options->key.data, options->key.len);
-    request->key.len = options->key.len;
-    request->key_hash = series_hash(0, options->key.data, options->key.len);
+    struct buf scope = {0};
+    otlp_put_text(&scope, 1, options->scope);
+    otlp_put_text(&scope, 2, options->scope_version);
+    buf_reserve(&request->scope, wire_field_size(scope.len));
+    char *at = wire_field(request->scope.data, WIRE_TAG(1, WIRE_BYTES), scope.len);
+    request->scope.len = (size_t)(wire_copy(at, scope.data, scope.len) - request->scope.data);
+    buf_free(&scope);
+    buf_put(&request->key, options->key.data, options->key.len);
+    request->key_hash = otlp_hash(0, options->key);
     request->time_us = options->time_us;
+    request->metrics = otlp_metrics_new();
     return request;
+}
+
+static void close_resource(struct otlp_request *request) {
+    request->open = false;
+    request->has_points = false;
+    buf_clear(&request->own);
+    otlp_metrics_clear(request->metrics);
+}
+
+// A request that is done may wait long for Lua's collector, which does not know how much memory it holds.
+static void release(struct otlp_request *request) {
+    close_resource(request);
+    otlp_metrics_release(request->metrics);
+    buf_free(&request->own);
+    buf_free(&request->record);
+    buf_free(&request->scratch);
+    free(request->hashes);
+    request->hashes = NULL;
+    request->hashes_room = 0;
 }
 
 void otlp_free(struct otlp_request *request) {
     if (!request) return;
-    arena_free(&request->lasting);
-    arena_free(&request->arena);
-    buf_free(&request->record);
-    free(request->resource.list);
-    free(request->points);
+    release(request);
+    otlp_metrics_free(request->metrics);
+    buf_free(&request->scope);
+    buf_free(&request->common);
+    buf_free(&request->key);
+    buf_free(&request->unreadable);
     free(request);
 }
 
@@ -121,187 +95,89 @@ void otlp_connect(struct otlp_request *request, struct sink *sink, struct batch 
     request->series = series;
 }
 
+// ------------------------------------------------------------------------------------------------ the open resource
+
 void otlp_common_text(struct otlp_request *request, struct otlp_text name, struct otlp_text value) {
-    attributes_add(&request->resource, text_attribute(&request->lasting, name, value));
-    request->common_count = request->resource.count;
+    otlp_put_text_attribute(&request->common, ATTRIBUTE, name, value);
 }
 
 void otlp_common_int(struct otlp_request *request, struct otlp_text name, int64_t value) {
-    Otlp__KeyValue *pair = attribute_new(&request->lasting, name);
-    pair->value->value_case = OTLP__ANY_VALUE__VALUE_INT_VALUE;
-    pair->value->int_value = value;
-    attributes_add(&request->resource, pair);
-    request->common_count = request->resource.count;
-}
-
-static void close_resource(struct otlp_request *request) {
-    request->open = false;
-    request->point_count = 0;
-    request->packed = 0;
-    request->resource.count = request->common_count;
-    arena_reset(&request->arena);
+    otlp_put_int_attribute(&request->common, ATTRIBUTE, name, value);
 }
 
 void otlp_resource_begin(struct otlp_request *request) {
     close_resource(request);
     request->open = true;
-    request->sorted = true;
     request->identity = request->key_hash;
 }
 
 void otlp_resource_text(struct otlp_request *request, struct otlp_text name, struct otlp_text value) {
-    attributes_add(&request->resource, text_attribute(&request->arena, name, value));
-    request->identity = series_hash(request->identity, name.data, name.len);
-    request->identity = series_hash(request->identity, value.data, value.len);
+    otlp_put_text_attribute(&request->own, ATTRIBUTE, name, value);
+    request->identity += otlp_hash_attribute(OTLP_OF_RESOURCE, name, value);
 }
 
 void otlp_resource_identity(struct otlp_request *request, struct otlp_text text) {
-    request->identity = series_hash(request->identity, text.data, text.len);
-}
-
-struct arena *otlp_arena(struct otlp_request *request) {
-    return &request->arena;
+    request->identity += otlp_hash(OTLP_OF_HIDDEN, text);
 }
 
 bool otlp_resource_is_open(const struct otlp_request *request) {
     return request->open;
 }
 
-static uint64_t point_identity(uint64_t resource, const struct otlp_metric *metric,
-                               const struct otlp_attribute *attributes, size_t count) {
-    uint64_t identity = series_hash(resource, metric->name.data, metric->name.len);
-    for (size_t i = 0; i < count; i++) {
-        identity = series_hash(identity, attributes[i].name.data, attributes[i].name.len);
-        identity = series_hash(identity, attributes[i].value.data, attributes[i].value.len);
-    }
-    return identity;
+uint64_t otlp_request_identity(const struct otlp_request *request) {
+    return request->key_hash;
 }
 
-static int compare_text(struct otlp_text a, struct otlp_text b) {
-    int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
-    return order ? order : (a.len > b.len) - (a.len < b.len);
+uint64_t otlp_open_identity(const struct otlp_request *request) {
+    return request->identity;
 }
 
-static void points_add(struct otlp_request *request, const struct otlp_metric *metric, Otlp__NumberDataPoint *data) {
-    if (request->point_count == request->point_room) {
-        request->point_room = request->point_room ? request->point_room * 2 : 64;
-        request->points = xrealloc(request->points, request->point_room * sizeof *request->points);
+int64_t otlp_time(const struct otlp_request *request) {
+    return request->time_us;
+}
+
+struct otlp_metrics *otlp_open_metrics(struct otlp_request *request) {
+    return request->metrics;
+}
+
+void otlp_observe(struct otlp_request *request, struct series_set *set, struct series_row *row, int64_t *starts) {
+    row->time_us = request->time_us;
+    if (request->series) {
+        series_observe(request->series, set, row, starts);
+        return;
     }
-    if (request->point_count) {
-        const struct otlp_metric *last = request->points[request->point_count - 1].metric;
-        if (last != metric && compare_text(last->name, metric->name) > 0) request->sorted = false;
-    }
-    request->points[request->point_count++] = (struct point){metric, data};
+    for (size_t i = 0; i < set->count; i++) starts[set->members[i].point] = row->time_us;
 }
 
 void otlp_point(struct otlp_request *request, const struct otlp_metric *metric, struct series_value value,
                 const struct otlp_attribute *attributes, size_t count) {
-    Otlp__NumberDataPoint *data = arena_alloc(&request->arena, sizeof *data);
-    otlp__number_data_point__init(data);
-    data->time_unix_nano = (uint64_t)request->time_us * 1000;
+    if (count > request->hashes_room) {
+        request->hashes = xrealloc(request->hashes, count * sizeof *request->hashes);
+        request->hashes_room = count;
+    }
+    buf_clear(&request->scratch);
+    for (size_t i = 0; i < count; i++) {
+        otlp_put_text_attribute(&request->scratch, OTLP_POINT_ATTRIBUTE, attributes[i].name, attributes[i].value);
+        request->hashes[i] = otlp_hash_attribute(OTLP_OF_POINT, attributes[i].name, attributes[i].value);
+    }
+    int64_t start = 0;
     if (metric->kind != OTLP_GAUGE) {
-        uint64_t identity = point_identity(request->identity, metric, attributes, count);
-        int64_t start = request->time_us;
-        if (request->series)
-            start = series_observe(request->series, identity, start, value, metric->kind == OTLP_COUNTER);
-        data->start_time_unix_nano = (uint64_t)start * 1000;
+        struct series_member member = {.metric = otlp_hash_metric(metric), .monotonic = metric->kind == OTLP_COUNTER};
+        struct series_set set = {.members = &member, .count = 1, .points = 1};
+        struct series_row row = {.resource = request->identity,
+                                 .attributes = request->hashes,
+                                 .attribute_count = count,
+                                 .values = &value,
+                                 .present = 1,
+                                 .reset_us = SERIES_NO_RESET};
+        otlp_observe(request, &set, &row, &start);
     }
-    if (value.is_double) {
-        data->value_case = OTLP__NUMBER_DATA_POINT__VALUE_AS_DOUBLE;
-        data->as_double = value.real;
-    } else {
-        data->value_case = OTLP__NUMBER_DATA_POINT__VALUE_AS_INT;
-        data->as_int = value.integer;
-    }
-    data->n_attributes = count;
-    data->attributes = arena_alloc(&request->arena, count * sizeof(Otlp__KeyValue *));
-    for (size_t i = 0; i < count; i++)
-        data->attributes[i] = text_attribute(&request->arena, attributes[i].name, attributes[i].value);
-    points_add(request, metric, data);
+    struct otlp_stamp stamp = {(uint64_t)start * 1000, (uint64_t)request->time_us * 1000};
+    struct otlp_text packed = {request->scratch.data, request->scratch.len};
+    otlp_metrics_add(request->metrics, metric, stamp, value, packed, (struct otlp_text){"", 0});
 }
 
-// Stable: points of one metric keep their order. A resource has a few dozen points, nearly always in order already;
-// only locks by relation can make it thousands, and those come in long runs of one metric.
-static void merge_sort(struct point *points, struct point *spare, size_t count) {
-    if (count < 2) return;
-    size_t half = count / 2;
-    merge_sort(points, spare, half);
-    merge_sort(points + half, spare, count - half);
-    memcpy(spare, points, half * sizeof *points);
-    size_t left = 0, right = half, at = 0;
-    while (left < half) {
-        bool take_right = right < count && compare_text(points[right].metric->name, spare[left].metric->name) < 0;
-        points[at++] = take_right ? points[right++] : spare[left++];
-    }
-}
-
-static void sort_points(struct otlp_request *request) {
-    if (request->sorted) return;
-    struct point *spare = arena_alloc(&request->arena, request->point_count * sizeof *spare);
-    merge_sort(request->points, spare, request->point_count);
-    request->sorted = true;
-}
-
-static Otlp__Metric *metric_message(struct arena *arena, const struct otlp_metric *metric, size_t count,
-                                    Otlp__NumberDataPoint **data_points) {
-    Otlp__Metric *message = arena_alloc(arena, sizeof *message);
-    otlp__metric__init(message);
-    message->name = bytes(arena, metric->name);
-    message->unit = bytes(arena, metric->unit);
-    message->description = bytes(arena, metric->description);
-    if (metric->kind == OTLP_GAUGE) {
-        message->data_case = OTLP__METRIC__DATA_GAUGE;
-        message->gauge = arena_alloc(arena, sizeof *message->gauge);
-        otlp__gauge__init(message->gauge);
-        message->gauge->n_data_points = count;
-        message->gauge->data_points = data_points;
-        return message;
-    }
-    message->data_case = OTLP__METRIC__DATA_SUM;
-    message->sum = arena_alloc(arena, sizeof *message->sum);
-    otlp__sum__init(message->sum);
-    message->sum->aggregation_temporality = OTLP__AGGREGATION_TEMPORALITY__AGGREGATION_TEMPORALITY_CUMULATIVE;
-    message->sum->is_monotonic = metric->kind == OTLP_COUNTER;
-    message->sum->n_data_points = count;
-    message->sum->data_points = data_points;
-    return message;
-}
-
-// The metrics of `count` sorted points.
-static void scope_fill(struct arena *arena, Otlp__ScopeMetrics *scope, const struct point *points, size_t count) {
-    Otlp__NumberDataPoint **data = arena_alloc(arena, count * sizeof(Otlp__NumberDataPoint *));
-    scope->metrics = arena_alloc(arena, count * sizeof(Otlp__Metric *));
-    for (size_t first = 0, end; first < count; first = end) {
-        for (end = first; end < count; end++) {
-            if (points[end].metric != points[first].metric &&
-                compare_text(points[end].metric->name, points[first].metric->name) != 0)
-                break;
-            data[end] = points[end].data;
-        }
-        scope->metrics[scope->n_metrics++] = metric_message(arena, points[first].metric, end - first, data + first);
-    }
-}
-
-static Otlp__ResourceMetrics *resource_message(struct otlp_request *request, size_t first, size_t count) {
-    struct {
-        Otlp__ResourceMetrics resource_metrics;
-        Otlp__Resource resource;
-        Otlp__ScopeMetrics scope;
-        Otlp__ScopeMetrics *scopes[1];
-    } *made = arena_alloc(&request->arena, sizeof *made);
-    otlp__resource_metrics__init(&made->resource_metrics);
-    otlp__resource__init(&made->resource);
-    otlp__scope_metrics__init(&made->scope);
-    made->resource.n_attributes = request->resource.count;
-    made->resource.attributes = request->resource.list;
-    made->scope.scope = &request->scope;
-    scope_fill(&request->arena, &made->scope, request->points + first, count);
-    made->scopes[0] = &made->scope;
-    made->resource_metrics.resource = &made->resource;
-    made->resource_metrics.n_scope_metrics = 1;
-    made->resource_metrics.scope_metrics = made->scopes;
-    return &made->resource_metrics;
-}
+// ------------------------------------------------------------------------------------------------ records
 
 // Bytes that a record's value may have.
 static size_t room_of_record(const struct otlp_request *request) {
@@ -309,13 +185,23 @@ static size_t room_of_record(const struct otlp_request *request) {
     return limit > request->key.len ? limit - request->key.len : 0;
 }
 
-static void pack(struct buf *record, const Otlp__ResourceMetrics *message, size_t size) {
-    buf_reserve(record, size + MAX_FRAME);
-    record->data[record->len++] = RESOURCE_METRICS_TAG;
-    size_t rest = size;
-    for (; rest >= 0x80; rest >>= 7) record->data[record->len++] = (char)(rest | 0x80);
-    record->data[record->len++] = (char)rest;
-    record->len += otlp__resource_metrics__pack(message, (uint8_t *)record->data + record->len);
+// The ResourceMetrics message with so many bytes of attributes and of metrics.
+static size_t resource_size(const struct otlp_request *request, size_t attributes, size_t metrics) {
+    return wire_field_size(request->common.len + attributes) + wire_field_size(request->scope.len + metrics);
+}
+
+// Appends a resource up to its metrics, which have so many bytes.
+static void put_resource(struct otlp_request *request, struct otlp_text own, size_t metrics) {
+    struct buf *record = &request->record;
+    size_t size = resource_size(request, own.len, metrics);
+    buf_reserve(record, wire_field_size(size));
+    char *at = wire_field(record->data + record->len, RESOURCE_METRICS_TAG, size);
+    at = wire_field(at, RESOURCE_TAG, request->common.len + own.len);
+    at = wire_copy(at, request->common.data, request->common.len);
+    at = wire_copy(at, own.data, own.len);
+    at = wire_field(at, SCOPE_METRICS_TAG, request->scope.len + metrics);
+    at = wire_copy(at, request->scope.data, request->scope.len);
+    record->len = (size_t)(at - record->data);
 }
 
 static enum sink_result put_record(struct otlp_request *request, char *error, size_t size) {
@@ -335,37 +221,61 @@ static enum sink_result put_record(struct otlp_request *request, char *error, si
     return result;
 }
 
-enum sink_result otlp_resource_end(struct otlp_request *request, char *error, size_t size) {
+bool otlp_is_large(const struct otlp_request *request) {
+    return otlp_metrics_bytes(request->metrics) > room_of_record(request);
+}
+
+// Writes the open resource's next points behind those `used` bytes of the record, when all of them fit there or the
+// record is empty. Returns false when they must wait for an empty one.
+static bool write_part(struct otlp_request *request, size_t room) {
+    size_t used = request->record.len, own = request->own.len;
+    size_t all = resource_size(request, own, otlp_metrics_size(request->metrics));
+    if (used && used + wire_field_size(all) > room) return false;
+    size_t around = MAX_FRAMES + request->common.len + own + request->scope.len;
+    // What fits as a whole fits; else the frames count as large as they can get.
+    size_t space = wire_field_size(all) <= room ? SIZE_MAX : room > around ? room - around : 0;
+    size_t metrics = otlp_metrics_cut(request->metrics, space);
+    put_resource(request, (struct otlp_text){request->own.data, own}, metrics);
+    request->counts.points += otlp_metrics_write(request->metrics, &request->record);
+    request->has_points = true;
+    return true;
+}
+
+enum sink_result otlp_flush(struct otlp_request *request, char *error, size_t size) {
     enum sink_result result = SINK_OK;
     size_t room = room_of_record(request);
-    size_t count = request->point_count - request->packed;
-    sort_points(request);
-    while (request->packed < request->point_count) {
-        const Otlp__ResourceMetrics *message = resource_message(request, request->packed, count);
-        size_t bytes_needed = otlp__resource_metrics__get_packed_size(message);
-        bool fits = request->record.len + bytes_needed + MAX_FRAME <= room;
-        if (!fits && request->record.len) {
-            enum sink_result put = put_record(request, error, size);
-            if (put == SINK_FULL) return SINK_FULL;
-            if (put == SINK_ERROR) result = SINK_ERROR;
-        } else if (!fits && count > 1) {
-            count /= 2;
-        } else {
-            pack(&request->record, message, bytes_needed);
-            request->packed += count;
-            request->counts.points += count;
-            count = request->point_count - request->packed;
-        }
+    while (otlp_metrics_bytes(request->metrics)) {
+        if (write_part(request, room)) continue;
+        enum sink_result put = put_record(request, error, size);
+        if (put == SINK_FULL) return SINK_FULL;
+        if (put == SINK_ERROR) result = SINK_ERROR;
     }
-    if (request->point_count) request->counts.resources++;
+    return result;
+}
+
+enum sink_result otlp_resource_end(struct otlp_request *request, char *error, size_t size) {
+    enum sink_result result = otlp_flush(request, error, size);
+    if (result == SINK_FULL) return SINK_FULL;
+    if (request->has_points) request->counts.resources++;
     close_resource(request);
     return result;
 }
 
-// A request that is done may wait long for Lua's collector, which does not know how much memory it holds.
-static void release(struct otlp_request *request) {
-    arena_free(&request->arena);
-    buf_free(&request->record);
+enum sink_result otlp_whole_room(struct otlp_request *request, size_t attributes, size_t metrics, bool *fits,
+                                 char *error, size_t size) {
+    size_t needed = wire_field_size(resource_size(request, attributes, metrics)), room = room_of_record(request);
+    *fits = needed <= room;
+    if (!*fits || request->record.len + needed <= room) return SINK_OK;
+    return put_record(request, error, size);
+}
+
+char *otlp_whole_add(struct otlp_request *request, struct otlp_text attributes, struct otlp_text metrics,
+                     size_t points) {
+    put_resource(request, attributes, metrics.len);
+    buf_put(&request->record, metrics.data, metrics.len);
+    request->counts.resources++;
+    request->counts.points += points;
+    return request->record.data + request->record.len - metrics.len;
 }
 
 enum sink_result otlp_finish(struct otlp_request *request, char *error, size_t size) {
@@ -375,14 +285,13 @@ enum sink_result otlp_finish(struct otlp_request *request, char *error, size_t s
 }
 
 void otlp_discard(struct otlp_request *request) {
-    close_resource(request);
     release(request);
 }
 
 void otlp_unreadable(struct otlp_request *request, const struct otlp_metric *metric) {
     if (request->counts.unreadable++) return;
-    request->counts.unreadable_metric.data = arena_copy(&request->lasting, metric->name.data, metric->name.len);
-    request->counts.unreadable_metric.len = metric->name.len;
+    buf_put(&request->unreadable, metric->name.data, metric->name.len);
+    request->counts.unreadable_metric = (struct otlp_text){request->unreadable.data, request->unreadable.len};
 }
 
 struct otlp_counts otlp_counts(const struct otlp_request *request) {

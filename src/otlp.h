@@ -1,6 +1,6 @@
 // OTLP metrics: builds ExportMetricsServiceRequests one resource at a time and puts each record into a sink. A record
 // is closed when the next resource would take it past the sink's limit; a resource too large for one record is split
-// over several. Memory is bounded by the limit plus one resource. What is put is never half a resource's point.
+// over several. Memory is bounded by twice the limit plus what is added between two flushes. A point is never halved.
 #ifndef DBOBS_OTLP_H
 #define DBOBS_OTLP_H
 
@@ -11,7 +11,6 @@
 #include "series.h"
 #include "sink.h"
 
-struct arena;
 struct otlp_request;
 
 // Text of any bytes: what is no UTF-8 becomes U+FFFD.
@@ -59,15 +58,17 @@ void otlp_resource_begin(struct otlp_request *request);
 void otlp_resource_text(struct otlp_request *request, struct otlp_text name, struct otlp_text value);
 // Tells apart the series of two resources whose attributes are equal. Not sent.
 void otlp_resource_identity(struct otlp_request *request, struct otlp_text text);
-// The metric must stay until the resource has ended; everything else is copied. value.is_double must be the metric's.
+// Copies all that it is given. value.is_double must be the metric's.
 void otlp_point(struct otlp_request *request, const struct otlp_metric *metric, struct series_value value,
                 const struct otlp_attribute *attributes, size_t count);
-// Memory that lives until the open resource has ended, for its metrics.
-struct arena *otlp_arena(struct otlp_request *request);
 bool otlp_resource_is_open(const struct otlp_request *request);
 
+// The open resource's points would fill a record of their own: memory stays bounded when they are flushed now and then.
+bool otlp_is_large(const struct otlp_request *request);
+// Moves the open resource's points into records; more can be added. Results as of otlp_resource_end.
+enum sink_result otlp_flush(struct otlp_request *request, char *error, size_t size);
 // Ends the resource; one without points leaves nothing. SINK_FULL: call it again when the sink has room. SINK_ERROR:
-// the record under construction is lost, and `error` says why; the request goes on.
+// a record is lost, and `error` says why; the request goes on.
 enum sink_result otlp_resource_end(struct otlp_request *request, char *error, size_t size);
 // Puts what has not been put yet. No resource may be open. Results as above.
 enum sink_result otlp_finish(struct otlp_request *request, char *error, size_t size);

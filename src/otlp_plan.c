@@ -1,40 +1,11 @@
-// Rows to OTLP points. Per row: read the attribute columns, parse each point's column, hand it to the request. No
-// allocation of its own after the plan was made.
+// Makes plans: keeps copies of all names, and prepares what is the same in every row when the plan is first bound.
 #include "otlp_plan.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "arena.h"
-#include "buf.h"
-
-// An attribute with a constant value, or with a column's.
-struct source {
-    struct otlp_text attribute;
-    struct otlp_text constant;
-    const char *column;  // NULL: constant
-    int number;          // of the column in the bound result
-};
-
-struct list {
-    struct source *items;
-    size_t count, room;
-};
-
-struct planned_point {
-    struct otlp_metric metric;
-    struct source value;
-    size_t first, count;  // its part of `point_attributes`
-};
-
-struct otlp_plan {
-    struct arena names;
-    struct list resource, identity, point_attributes;
-    struct planned_point *points;
-    size_t point_count, point_room;
-    struct otlp_attribute *row_attributes;  // room for the point with the most
-};
+#include "otlp_plan_own.h"
+#include "otlp_request.h"
 
 struct otlp_plan *otlp_plan_new(void) {
     return xcalloc(1, sizeof(struct otlp_plan));
@@ -42,37 +13,46 @@ struct otlp_plan *otlp_plan_new(void) {
 
 void otlp_plan_free(struct otlp_plan *plan) {
     if (!plan) return;
-    arena_free(&plan->names);
+    for (size_t i = 0; i < plan->point_count; i++) free(plan->points[i].attributes.items);
+    for (size_t i = 0; i < plan->run_count; i++) free(plan->runs[i].columns.items);
+    otlp_templates_free(plan->templates);
+    arena_free(&plan->arena);
+    buf_free(&plan->packed);
+    free(plan->hashes);
     free(plan->resource.items);
     free(plan->identity.items);
-    free(plan->point_attributes.items);
     free(plan->points);
-    free(plan->row_attributes);
+    free(plan->runs);
     free(plan);
 }
 
 static struct otlp_text keep(struct otlp_plan *plan, struct otlp_text text) {
-    return (struct otlp_text){arena_copy(&plan->names, text.data, text.len), text.len};
+    return (struct otlp_text){arena_copy(&plan->arena, text.data, text.len), text.len};
 }
 
 static const char *keep_name(struct otlp_plan *plan, const char *name) {
-    return arena_copy(&plan->names, name, strlen(name) + 1);
+    return arena_copy(&plan->arena, name, strlen(name) + 1);
 }
 
-static void list_add(struct list *list, struct source source) {
+static void list_add(struct otlp_sources *list, struct otlp_source source) {
     if (list->count == list->room) {
-        list->room = list->room ? list->room * 2 : 8;
+        list->room = list->room ? list->room * 2 : 4;
         list->items = xrealloc(list->items, list->room * sizeof *list->items);
     }
     list->items[list->count++] = source;
 }
 
 void otlp_plan_resource(struct otlp_plan *plan, struct otlp_text attribute, const char *column) {
-    list_add(&plan->resource, (struct source){.attribute = keep(plan, attribute), .column = keep_name(plan, column)});
+    list_add(&plan->resource,
+             (struct otlp_source){.attribute = keep(plan, attribute), .column = keep_name(plan, column)});
 }
 
 void otlp_plan_identity(struct otlp_plan *plan, const char *column) {
-    list_add(&plan->identity, (struct source){.column = keep_name(plan, column)});
+    list_add(&plan->identity, (struct otlp_source){.column = keep_name(plan, column)});
+}
+
+void otlp_plan_reset(struct otlp_plan *plan, const char *column) {
+    plan->reset.column = keep_name(plan, column);
 }
 
 void otlp_plan_point(struct otlp_plan *plan, const struct otlp_metric *metric, const char *column) {
@@ -80,30 +60,110 @@ void otlp_plan_point(struct otlp_plan *plan, const struct otlp_metric *metric, c
         plan->point_room = plan->point_room ? plan->point_room * 2 : 32;
         plan->points = xrealloc(plan->points, plan->point_room * sizeof *plan->points);
     }
-    struct planned_point *point = &plan->points[plan->point_count++];
-    *point = (struct planned_point){.metric = *metric, .first = plan->point_attributes.count};
+    struct otlp_planned *point = &plan->points[plan->point_count++];
+    *point = (struct otlp_planned){.metric = *metric};
     point->metric.name = keep(plan, metric->name);
     point->metric.unit = keep(plan, metric->unit);
     point->metric.description = keep(plan, metric->description);
     point->value.column = keep_name(plan, column);
 }
 
-static void add_point_attribute(struct otlp_plan *plan, struct source source) {
-    struct planned_point *point = &plan->points[plan->point_count - 1];
-    list_add(&plan->point_attributes, source);
-    point->count++;
-    plan->row_attributes = xrealloc(plan->row_attributes, plan->point_attributes.count * sizeof *plan->row_attributes);
+static struct otlp_sources *last_attributes(struct otlp_plan *plan) {
+    return &plan->points[plan->point_count - 1].attributes;
 }
 
 void otlp_plan_constant(struct otlp_plan *plan, struct otlp_text attribute, struct otlp_text value) {
-    add_point_attribute(plan, (struct source){.attribute = keep(plan, attribute), .constant = keep(plan, value)});
+    list_add(last_attributes(plan),
+             (struct otlp_source){.attribute = keep(plan, attribute), .constant = keep(plan, value)});
 }
 
 void otlp_plan_column(struct otlp_plan *plan, struct otlp_text attribute, const char *column) {
-    add_point_attribute(plan, (struct source){.attribute = keep(plan, attribute), .column = keep_name(plan, column)});
+    list_add(last_attributes(plan),
+             (struct otlp_source){.attribute = keep(plan, attribute), .column = keep_name(plan, column)});
 }
 
-static const char *bind_source(struct source *source, const PGresult *result) {
+// ------------------------------------------------------------------------------------------------ preparing
+
+// The n-th attribute with a column; NULL when there are fewer.
+static const struct otlp_source *column_at(const struct otlp_sources *attributes, size_t n) {
+    for (size_t i = 0; i < attributes->count; i++)
+        if (attributes->items[i].column && n-- == 0) return &attributes->items[i];
+    return NULL;
+}
+
+static bool same_columns(const struct otlp_sources *a, const struct otlp_sources *b) {
+    for (size_t i = 0;; i++) {
+        const struct otlp_source *left = column_at(a, i), *right = column_at(b, i);
+        if (!left || !right) return left == right;
+        if (strcmp(left->column, right->column) != 0 || left->attribute.len != right->attribute.len ||
+            memcmp(left->attribute.data, right->attribute.data, left->attribute.len) != 0)
+            return false;
+    }
+}
+
+static void pack_constants(struct otlp_plan *plan, struct otlp_planned *point) {
+    buf_clear(&plan->packed);
+    for (size_t i = 0; i < point->attributes.count; i++) {
+        const struct otlp_source *source = &point->attributes.items[i];
+        if (!source->column)
+            otlp_put_text_attribute(&plan->packed, OTLP_POINT_ATTRIBUTE, source->attribute, source->constant);
+    }
+    point->constants = keep(plan, (struct otlp_text){plan->packed.data, plan->packed.len});
+}
+
+static void fill_member(struct otlp_plan *plan, const struct otlp_planned *point, size_t place,
+                        struct series_member *member) {
+    uint64_t *hashes = arena_alloc(&plan->arena, point->attributes.count * sizeof *hashes);
+    *member = (struct series_member){.metric = otlp_hash_metric(&point->metric),
+                                     .attributes = hashes,
+                                     .point = place,
+                                     .monotonic = point->metric.kind == OTLP_COUNTER};
+    for (size_t i = 0; i < point->attributes.count; i++) {
+        const struct otlp_source *source = &point->attributes.items[i];
+        if (source->column) continue;
+        hashes[member->attribute_count++] = otlp_hash_attribute(OTLP_OF_POINT, source->attribute, source->constant);
+    }
+}
+
+// The series of a run: all of its points but the gauges, which have no start.
+static void fill_set(struct otlp_plan *plan, struct otlp_run *run) {
+    struct series_member *members = arena_alloc(&plan->arena, run->count * sizeof *members);
+    run->set.members = members;
+    for (size_t i = 0; i < run->count; i++) {
+        if (run->points[i].metric.kind == OTLP_GAUGE) continue;
+        fill_member(plan, &run->points[i], i, &members[run->set.count++]);
+        run->set.points |= (uint64_t)1 << i;
+    }
+}
+
+static void add_run(struct otlp_plan *plan, size_t first) {
+    struct otlp_run *run = &plan->runs[plan->run_count++];
+    const struct otlp_planned *points = &plan->points[first];
+    *run = (struct otlp_run){.points = &plan->points[first]};
+    while (first + run->count < plan->point_count && run->count < SERIES_MAX_POINTS &&
+           same_columns(&points[run->count].attributes, &points->attributes))
+        run->count++;
+    const struct otlp_source *column;
+    for (size_t i = 0; (column = column_at(&points->attributes, i)); i++) list_add(&run->columns, *column);
+    fill_set(plan, run);
+}
+
+static void prepare(struct otlp_plan *plan) {
+    size_t most_columns = 0;
+    plan->runs = xcalloc(plan->point_count, sizeof *plan->runs);
+    for (size_t i = 0; i < plan->point_count; i++) pack_constants(plan, &plan->points[i]);
+    for (size_t first = 0; first < plan->point_count; first += plan->runs[plan->run_count - 1].count) {
+        add_run(plan, first);
+        size_t columns = plan->runs[plan->run_count - 1].columns.count;
+        if (columns > most_columns) most_columns = columns;
+    }
+    plan->hashes = xmalloc(most_columns * sizeof *plan->hashes);
+    if (plan->run_count == 1 && !most_columns) plan->templates = otlp_templates_new(plan->points, plan->point_count);
+}
+
+// ------------------------------------------------------------------------------------------------ binding
+
+static const char *bind_source(struct otlp_source *source, const PGresult *result) {
     if (!source->column) return NULL;
     for (int number = 0; number < PQnfields(result); number++) {
         if (strcmp(PQfname(result, number), source->column) == 0) {
@@ -114,7 +174,7 @@ static const char *bind_source(struct source *source, const PGresult *result) {
     return source->column;
 }
 
-static const char *bind_list(struct list *list, const PGresult *result) {
+static const char *bind_list(struct otlp_sources *list, const PGresult *result) {
     for (size_t i = 0; i < list->count; i++) {
         const char *missing = bind_source(&list->items[i], result);
         if (missing) return missing;
@@ -123,91 +183,11 @@ static const char *bind_list(struct list *list, const PGresult *result) {
 }
 
 const char *otlp_plan_bind(struct otlp_plan *plan, const PGresult *result) {
+    if (!plan->runs) prepare(plan);
     const char *missing = bind_list(&plan->resource, result);
     if (!missing) missing = bind_list(&plan->identity, result);
-    if (!missing) missing = bind_list(&plan->point_attributes, result);
+    if (!missing) missing = bind_source(&plan->reset, result);
+    for (size_t i = 0; i < plan->run_count && !missing; i++) missing = bind_list(&plan->runs[i].columns, result);
     for (size_t i = 0; i < plan->point_count && !missing; i++) missing = bind_source(&plan->points[i].value, result);
     return missing;
-}
-
-// The source's text in a row. Returns false when it is NULL there.
-static bool text_of(const struct source *source, const PGresult *result, int row, struct otlp_text *text) {
-    if (!source->column) {
-        *text = source->constant;
-        return true;
-    }
-    if (PQgetisnull(result, row, source->number)) return false;
-    text->data = PQgetvalue(result, row, source->number);
-    text->len = (size_t)PQgetlength(result, row, source->number);
-    return true;
-}
-
-static int parse_integer(const char *text, int64_t *value) {
-    bool negative = *text == '-';
-    uint64_t limit = negative ? (uint64_t)INT64_MAX + 1 : (uint64_t)INT64_MAX;
-    uint64_t sum = 0;
-    text += negative;
-    if (*text < '0' || *text > '9') return -1;
-    for (; *text >= '0' && *text <= '9'; text++) {
-        unsigned digit = (unsigned)(*text - '0');
-        if (sum > (limit - digit) / 10) return -1;
-        sum = sum * 10 + digit;
-    }
-    if (*text == '.') text += 1 + strspn(text + 1, "0123456789");
-    if (*text) return -1;
-    *value = negative ? (int64_t)-sum : (int64_t)sum;
-    return 0;
-}
-
-int otlp_parse_number(const char *text, bool is_double, struct series_value *value) {
-    value->is_double = is_double;
-    if (!is_double) return parse_integer(text, &value->integer);
-    char *end;
-    value->real = strtod(text, &end);
-    return *text && !*end && isfinite(value->real) ? 0 : -1;
-}
-
-void otlp_plan_points(const struct otlp_plan *plan, struct otlp_request *request, const PGresult *result, int row) {
-    for (size_t i = 0; i < plan->point_count; i++) {
-        const struct planned_point *point = &plan->points[i];
-        struct otlp_text text;
-        struct series_value value;
-        if (!text_of(&point->value, result, row, &text)) continue;
-        if (otlp_parse_number(text.data, point->metric.is_double, &value) < 0) {
-            otlp_unreadable(request, &point->metric);
-            continue;
-        }
-        size_t count = 0;
-        for (size_t a = 0; a < point->count; a++) {
-            const struct source *source = &plan->point_attributes.items[point->first + a];
-            struct otlp_attribute *attribute = &plan->row_attributes[count];
-            attribute->name = source->attribute;
-            count += text_of(source, result, row, &attribute->value);
-        }
-        otlp_point(request, &point->metric, value, plan->row_attributes, count);
-    }
-}
-
-static void begin_row(const struct otlp_plan *plan, struct otlp_request *request, const PGresult *result, int row) {
-    struct otlp_text text;
-    otlp_resource_begin(request);
-    for (size_t i = 0; i < plan->resource.count; i++)
-        if (text_of(&plan->resource.items[i], result, row, &text))
-            otlp_resource_text(request, plan->resource.items[i].attribute, text);
-    for (size_t i = 0; i < plan->identity.count; i++)
-        if (text_of(&plan->identity.items[i], result, row, &text)) otlp_resource_identity(request, text);
-    otlp_plan_points(plan, request, result, row);
-}
-
-enum sink_result otlp_plan_rows(struct otlp_plan *plan, struct otlp_request *request, const PGresult *result, int *row,
-                                char *error, size_t size) {
-    enum sink_result outcome = SINK_OK;
-    for (; *row < PQntuples(result); ++*row) {
-        // An open resource is the row that the sink had no room for.
-        if (!otlp_resource_is_open(request)) begin_row(plan, request, result, *row);
-        enum sink_result ended = otlp_resource_end(request, error, size);
-        if (ended == SINK_FULL) return SINK_FULL;
-        if (ended == SINK_ERROR) outcome = SINK_ERROR;
-    }
-    return outcome;
 }

@@ -13,11 +13,14 @@ struct otlp_plan;
 struct otlp_plan *otlp_plan_new(void);
 void otlp_plan_free(struct otlp_plan *plan);
 
-// Making it. A column that is NULL in a row leaves its attribute or point out; so does a value that is no number, which
-// the request counts.
+// Making it, before it is first bound. A column that is NULL in a row leaves its attribute or point out; so does a
+// value that is no number, which the request counts.
 void otlp_plan_resource(struct otlp_plan *plan, struct otlp_text attribute, const char *column);
 // A column that tells series apart whose attributes are equal, and is not sent.
 void otlp_plan_identity(struct otlp_plan *plan, const char *column);
+// The column with the age, in microseconds, of the last reset that covers exactly the row's counters. NULL: unknown,
+// and so is one below 0, when the server's clock was set back.
+void otlp_plan_reset(struct otlp_plan *plan, const char *column);
 // A point; the attributes that follow are its own.
 void otlp_plan_point(struct otlp_plan *plan, const struct otlp_metric *metric, const char *column);
 void otlp_plan_constant(struct otlp_plan *plan, struct otlp_text attribute, struct otlp_text value);
@@ -31,11 +34,8 @@ const char *otlp_plan_bind(struct otlp_plan *plan, const PGresult *result);
 // the same arguments. SINK_ERROR: a record was lost, and `error` says why; all rows were gone through.
 enum sink_result otlp_plan_rows(struct otlp_plan *plan, struct otlp_request *request, const PGresult *result, int *row,
                                 char *error, size_t size);
-// The points of one row, into the open resource.
-void otlp_plan_points(const struct otlp_plan *plan, struct otlp_request *request, const PGresult *result, int row);
-
-// Reads a number as the server writes it. Returns 0, or -1 when it is none or does not fit: an integer's fraction is
-// cut off, NaN and infinities are no numbers.
-int otlp_parse_number(const char *text, bool is_double, struct series_value *value);
+// The points of all rows from *row on go into the open resource, which is flushed when it is large. Else as above.
+enum sink_result otlp_plan_points(struct otlp_plan *plan, struct otlp_request *request, const PGresult *result,
+                                  int *row, char *error, size_t size);
 
 #endif

@@ -35,12 +35,22 @@ local M = {}
 local request = {}
 request.__index = request
 
--- Calls a method of the core that answers false while the sink has no room.
-local function when_there_is_room(self, method, ...)
+-- Calls a function of the core; what it raises is a misuse, told at the line of the caller's caller.
+local function checked(name, fn, ...)
+  local ok, result, cause = pcall(fn, ...)
+  if ok then return result, cause end
+  error(("otlp.%s: %s"):format(name, (tostring(result):gsub("^bad argument #%d+ to '.-' %((.*)%)$", "%1"))), 3)
+end
+
+-- Calls a method of the core that answers false while the sink has no room. Only ever as a tail call: then the caller
+-- of the one that calls it is whom a misuse is told.
+local function when_there_is_room(self, method, chunk, plan)
+  local again = false
   while true do
-    local ok, cause = self.core[method](self.core, ...)
+    local ok, cause = checked(method, self.core[method], self.core, chunk, plan, again)
     if ok ~= false then return ok, cause end
     task.wait(self.sink)
+    again = true
   end
 end
 
@@ -52,17 +62,23 @@ M.series = core.series
 --- How rows become points. Columns are named as the query names them.
 ---   resource = { { attribute, column }, ... }   attributes of each row's resource
 ---   identity = { column, ... }                  tells series apart whose attributes are equal; not sent
+---   reset    = column                           microseconds since the reset that covers exactly the row's counters;
+---                                               NULL when unknown
 ---   points   = { { metric = {...}, column = "n", constants = { { attribute, text }, ... },
 ---                  columns = { { attribute, column }, ... } }, ... }
----@param plan {resource: string[][]|nil, identity: string[]|nil, points: table[]}
+---@param plan {resource: string[][]|nil, identity: string[]|nil, reset: string|nil, points: table[]}
 ---@return userdata plan
-M.plan = core.plan
+function M.plan(plan)
+  local made = checked("plan", core.plan, plan)
+  return made
+end
 
 --- A request: one or several records of the key, closed before they would be larger than the sink takes.
 ---@param options dbobs.otlp.options
 ---@return dbobs.otlp.request
 function M.request(options)
-  return setmetatable({ core = core.request(options), sink = options.sink }, request)
+  local made = checked("request", core.request, options)
+  return setmetatable({ core = made, sink = options.sink }, request)
 end
 
 --- Sends each row as a resource of its own. Waits while the sink has no room.
@@ -80,23 +96,29 @@ end
 ---@return boolean|nil ok, string|nil error a record was lost
 function request:resource(attributes)
   local ok, cause = when_there_is_room(self, "end_resource")
-  self.core:begin(attributes)
+  checked("resource", self.core.begin, self.core, attributes)
   return ok, cause
 end
 
---- Adds the points of all rows to the resource.
+--- Adds the points of all rows to the resource. When it grows as large as a record it is sent in parts; then this waits
+--- while the sink has no room.
 ---@param chunk userdata
 ---@param plan userdata whose `resource` and `identity` do not count here
+---@return boolean|nil ok, string|nil error a record was lost
 function request:points(chunk, plan)
-  self.core:points(chunk, plan)
+  return when_there_is_room(self, "points", chunk, plan)
 end
 
---- Adds one point to the resource.
+--- Adds one point to the resource; may wait, as `points` does.
 ---@param metric dbobs.otlp.metric
 ---@param value number|string a text for integers beyond 2^53
 ---@param attributes string[][]|nil { { name, text }, ... }
+---@return boolean|nil ok, string|nil error a record was lost
 function request:point(metric, value, attributes)
-  self.core:point(metric, value, attributes)
+  if checked("point", self.core.point, self.core, metric, value, attributes) then
+    return when_there_is_room(self, "flush")
+  end
+  return true
 end
 
 --- Sends what has not been sent. Waits while the sink has no room.

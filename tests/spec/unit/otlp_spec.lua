@@ -305,7 +305,7 @@ describe("otlp.series", function()
     assert.equal(4, (series:count()))
   end)
 
-  it("forgets what has not been seen, in 32 bytes a series", function()
+  it("forgets what has not been seen, in 72 bytes a series of its own", function()
     local to = memory()
     for round = 0, 1 do
       local one = request(to, { series = series, time = TIME + round })
@@ -317,7 +317,7 @@ describe("otlp.series", function()
     end
     local count, bytes = series:count()
     assert.equal(20000, count)
-    assert.is_true(bytes <= 20000 * 64)
+    assert.is_true(bytes <= 20000 * 72)
     series:forget(TIME + 1)
     count, bytes = series:count()
     assert.equal(1000, count)
