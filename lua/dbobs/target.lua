@@ -33,8 +33,8 @@ local DEFAULT_PORT = 5432
 -- What a type does not say.
 local function check_values(given, what)
   local connections = given.connections
-  if connections and (connections < 1 or connections % 1 ~= 0) then
-    return ("%s: option 'connections' must be a whole number from 1, got %g"):format(what, connections)
+  if connections and (connections < 0 or connections % 1 ~= 0) then
+    return ("%s: option 'connections' must be a whole number from 0, got %g"):format(what, connections)
   end
   for _, list in ipairs { "databases", "exclude_databases" } do
     for _, pattern in pairs(given[list] or {}) do

@@ -1,6 +1,5 @@
--- dbobs.guest and dbobs.pool: statements in somebody's database, and the few connections they go over.
+-- dbobs.guest: statements in somebody's database.
 local guest = require "dbobs.guest"
-local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
 local servers = require "support.servers"
 local task = require "dbobs.task"
@@ -121,92 +120,5 @@ describe("a guest's snapshot", function()
     assert.is_false(ok)
     assert.matches("no room", cause)
     assert.is_false(db:alive())
-  end)
-end)
-
-describe("a pool", function()
-  local server
-
-  setup(function() server = servers.postgres() end)
-
-  local function target(options)
-    return { parameters = server:target(), database = "postgres", options = options or {} }
-  end
-
-  local function pid(of, database)
-    return pool.use(of, database, function(db) return db.pid end)
-  end
-
-  it("keeps a connection for each database", function()
-    local one = target()
-    local first = assert(pid(one))
-    assert.equal(first, pid(one, "postgres"))
-    local other = assert(pid(one, "app"))
-    assert.are_not.equal(first, other)
-    assert.equal(first, pid(one))
-    assert.equal("app", pool.use(one, "app", function(db) return db:query("select current_database() v")[1].v end))
-    pool.close(one)
-  end)
-
-  it("has never more than it may", function()
-    local one = target { connections = 1 }
-    local first = assert(pid(one))
-    assert(pid(one, "app"))
-    assert.are_not.equal(first, pid(one))
-    local highest, now, tasks = 0, 0, {}
-    for i, database in ipairs { "app", "postgres", "template1", "app", "postgres" } do
-      tasks[i] = task.spawn(function()
-        pool.use(one, database, function(db)
-          now = now + 1
-          highest = math.max(highest, now)
-          db:query "select pg_sleep(0.02)"
-          now = now - 1
-          return true
-        end)
-      end)
-    end
-    for _, each in ipairs(tasks) do assert.is_true(task.join(each)) end
-    assert.equal(1, highest)
-    pool.close(one)
-  end)
-
-  it("replaces a connection that was lost, and closes one that is left in a transaction or by an error", function()
-    local one = target()
-    local first = assert(pid(one))
-    server:psql("select pg_terminate_backend(" .. first .. ")")
-    timer.sleep "50ms"
-    local second = assert(pid(one))
-    assert.are_not.equal(first, second)
-    pool.use(one, nil, function(db) return db:query "begin" end)
-    local third = assert(pid(one))
-    assert.are_not.equal(second, third)
-    assert.has_error(function() pool.use(one, nil, function() error "oh" end) end)
-    assert.are_not.equal(third, pid(one))
-    pool.close(one)
-  end)
-
-  it("says why there is no connection, and tries again the next time", function()
-    local one = target()
-    one.parameters.password = "wrong"
-    local result, cause, info = pid(one)
-    assert.is_nil(result)
-    assert.matches("28P01", cause)
-    assert.equal("28P01", info.sqlstate)
-    one.parameters.password = "monitor"
-    assert(pid(one))
-    pool.close(one)
-  end)
-
-  it("gives the turn on when the one who waits is cancelled", function()
-    local one = target { connections = 1 }
-    local holder = task.spawn(pool.use, one, nil, function(db) return db:query "select pg_sleep(0.2)" end)
-    timer.sleep "50ms"
-    local waiting = task.spawn(function() pcall(pid, one) end)
-    timer.sleep "20ms"
-    task.cancel(waiting)
-    task.join(waiting)
-    task.join(holder)
-    assert(pid(one))
-    pool.close(one)
   end)
 end)
