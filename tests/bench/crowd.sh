@@ -20,7 +20,7 @@ crowd() { # LABEL OPTION...
 }
 
 start_broker
-start_postgres
+start_postgres "$@"
 echo "== a full house in one process"
 crowd "nothing                                            " timers=0 connections=0
 crowd "1,000 idle timers                                  " connections=0

@@ -4,7 +4,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 start_broker
-start_postgres
+start_postgres "$@"
 echo "== idle with one target: pipelines/pg.lua every 30 s, memory and CPU over $idle_seconds s; beside it an idle psql"
 KAFKA_BOOTSTRAP_SERVERS=$brokers MONITOR_USER=dbobs_monitor MONITOR_PASSWORD=monitor COLLECTION_INTERVAL=30s \
     "$musl" run pipelines/pg.lua 2>"$dir/run.log" &

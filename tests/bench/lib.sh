@@ -68,14 +68,11 @@ start_broker() {
 
 # PostgreSQL with further words of postgres.sh; libpq's environment leads to it as superuser, $postmaster is its pid.
 start_postgres() {
-    local name value
-    while IFS='=' read -r name value; do
-        case $name in
-            host) export PGHOST=$value ;;
-            port) export PGPORT=$value ;;
-            # shellcheck disable=SC2034 # the sourcing scripts use it
-            pid) postmaster=$value ;;
-        esac
-    done < <(tests/servers/postgres.sh start "$dir/pg" --owner $$ "$@")
-    export PGUSER=postgres PGPASSWORD=postgres PGDATABASE=postgres
+    local value
+    value=$(tests/servers/postgres.sh start "$dir/pg" --owner $$ "$@")
+    PGHOST=$(sed -n 's/^host=//p' <<<"$value")
+    PGPORT=$(sed -n 's/^port=//p' <<<"$value")
+    # shellcheck disable=SC2034 # the sourcing scripts use it
+    postmaster=$(sed -n 's/^pid=//p' <<<"$value")
+    export PGHOST PGPORT PGUSER=postgres PGPASSWORD=postgres PGDATABASE=postgres
 }

@@ -14,11 +14,12 @@ exporter=$(command -v prometheus-postgres-exporter || tests/servers/fetch.sh exp
 exporter_limit=100
 
 server_cpu() {
-    local pid files=(/proc/"$postmaster"/schedstat)
-    for pid in $(cat "/proc/$postmaster/task/$postmaster/children"); do files+=("/proc/$pid/schedstat"); done
+    local children # one may have ended since it was listed
+    read -ra children <"/proc/$postmaster/task/$postmaster/children"
+    children=("${children[@]/#//proc/}")
     {
         awk -v hz="$(getconf CLK_TCK)" '{sub(/^.*\) /, ""); print ($14 + $15) * 1e9 / hz}' "/proc/$postmaster/stat"
-        cat "${files[@]}" 2>/dev/null || true # one may have ended since it was listed
+        cat /proc/"$postmaster"/schedstat "${children[@]/%//schedstat}" 2>/dev/null || true
     } | awk '{n += $1} END {printf "%.2f", n / 1e6}'
 }
 
@@ -139,7 +140,7 @@ scrape_exporter() { # PORT
 peer() { # LABEL OPTION...
     local label=$1 port pid mine0 mine1 server0 server1 opened counted held memory
     shift
-    port=$(. tests/servers/lib.sh && free_port)
+    port=$(bash -c '. tests/servers/lib.sh && free_port')
     DATA_SOURCE_NAME="postgresql://dbobs_monitor:monitor@$PGHOST:$PGPORT/postgres?sslmode=disable" \
         "$exporter" --web.listen-address="127.0.0.1:$port" --log.level=error "$@" >"$dir/exporter.log" 2>&1 &
     pid=$!
@@ -175,6 +176,8 @@ start_postgres --set autovacuum=off --set shared_buffers=128MB --set max_connect
 make_template
 echo "== metrics: a scrape of so many databases of 20 tables with an index each, mean of $scrapes, to a Kafka broker"
 echo "   connections: held between scrapes and opened in one; their MiB: what the held ones' server processes keep"
+sql "checkpoint"
+sleep 1
 a=$(server_cpu)
 sleep 5
 echo "   the server's CPU with nobody scraping: $(awk -v a="$a" -v b="$(server_cpu)" 'BEGIN {printf "%.1f", (b - a) / 5}') ms a second"
