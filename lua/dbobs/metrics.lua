@@ -1,6 +1,7 @@
 --- The machinery behind pipelines/collectors/metrics.lua: asks what is shared once per server and the rest once per
 --- database, and sends one record for each database and one for the server.
 local blocks = require "dbobs.metrics_blocks"
+local extensions = require "dbobs.metrics_extensions"
 local otlp = require "dbobs.otlp"
 local resource = require "dbobs.metrics_resource"
 
@@ -53,10 +54,11 @@ local function about_statement(run)
   return {
     name = "version",
     sql = [[select current_setting('server_version_num')::int as version, quote_ident(current_user) as role,
-      pg_has_role('pg_read_all_stats', 'usage') as sees_all]],
+      pg_has_role('pg_read_all_stats', 'usage') as sees_all, ]] .. extensions.LIST .. " as extensions",
     each = function(chunk)
       local about = chunk:rows()[1]
       run.state.version = math.floor(about.version / 10000)
+      run.state.extensions = extensions.read(about.extensions)
       run:tell("the role does not see everything: no replication lag", not about.sees_all,
         "grant it as superuser: GRANT pg_monitor TO " .. about.role)
     end,
@@ -120,7 +122,12 @@ local function ask_server(run, request, set)
     end }
   end
   for _, block in ipairs(set.databases) do
-    statements[#statements + 1] = { name = block.name, sql = block.sql, each = function(chunk)
+    local sql, missing = extensions.statement(block, run.state.extensions)
+    if block.extensions then
+      run:tell(block.name .. ": an extension is missing", not sql,
+        missing and extensions.advice(missing, run.target.database))
+    end
+    statements[#statements + 1] = sql and { name = block.name, sql = sql, each = function(chunk)
       for _, row in ipairs(chunk:rows()) do
         local about = rows[row.database]
         if about then about[#about + 1] = { block = block, row = row } end
@@ -166,15 +173,53 @@ local function add_database(run, request, about, counts, namespace)
   return lost
 end
 
+-- The extensions of a database, asked anew each time; the answer is for the next. The first time alone.
+local function extensions_of(run, set, name)
+  if not extensions.needed(set.relations) then return {} end
+  local state = run.state
+  state.extensions_of = state.extensions_of or {}
+  local statement = {
+    name = "extensions",
+    sql = "select " .. extensions.LIST .. " as extensions",
+    each = function(chunk) state.extensions_of[name] = extensions.read(chunk:rows()[1].extensions) end,
+  }
+  if not state.extensions_of[name] then
+    local failures, cause, info = run:snapshot(name, { statement })
+    if not failures then return nil, cause, info end
+  end
+  return state.extensions_of[name] or {}, statement
+end
+
+-- Tells which extension a database lacks that has the block's first; where that one is missing, it needs none.
+local function tell_missing(run, block, name, sql, missing, applies)
+  if not block.extensions then return end
+  run:tell(("%s in database %s: an extension is missing"):format(block.name, name), not sql and applies == true,
+    missing and extensions.advice(missing, name))
+  run.state.applied[block] = run.state.applied[block] or sql ~= nil or applies
+end
+
+-- Tells which extension is in none of the databases.
+local function tell_unused(run, set)
+  for _, block in ipairs(set.relations) do
+    if block.extensions then
+      local first = block.extensions[1]
+      run:tell(("%s: no database has the extension %s"):format(block.name, first), not run.state.applied[block],
+        "where it is wanted, " .. extensions.advice(first, "..."))
+    end
+  end
+end
+
 -- The statements for one database's relations, whose rows go into the request; what is counted meanwhile goes into
 -- `seen`: the rows of each block, and why a record was lost.
-local function relation_statements(set, request, seen, locked)
+local function relation_statements(run, set, request, seen, name, locked, found, last)
   local statements = {}
-  for i, block in ipairs(set.relations) do
+  for _, block in ipairs(set.relations) do
     seen.rows[block.name] = 0
     local begun = false
-    statements[i] = { name = block.name, sql = block.sql, args = block.locks and { locked or "{}", 0 }, each =
-      function(chunk)
+    local sql, missing, applies = extensions.statement(block, found)
+    tell_missing(run, block, name, sql, missing, applies)
+    statements[#statements + 1] = sql and { name = block.name, sql = sql,
+      args = block.locks and { locked or "{}", 0 }, each = function(chunk)
         seen.rows[block.name] = seen.rows[block.name] + chunk:count()
         local ok, cause = true, nil
         if block.each_row then
@@ -187,6 +232,7 @@ local function relation_statements(set, request, seen, locked)
         if not ok then seen.lost = cause end
       end }
   end
+  statements[#statements + 1] = last
   return statements
 end
 
@@ -205,8 +251,10 @@ end
 local function collect_database(run, name, about, set, locked)
   local request, seen, counts = new_request(run, name), { rows = {} }, {}
   local where = " in database " .. name
-  local statements = relation_statements(set, request, seen, locked)
-  local failures, cause, info = run:snapshot(name, statements)
+  local found, asked, info = extensions_of(run, set, name)
+  local statements = found and relation_statements(run, set, request, seen, name, locked, found, asked) or {}
+  local failures, cause = nil, asked
+  if found then failures, cause, info = run:snapshot(name, statements) end
   if info and info.sqlstate == NO_SUCH_DATABASE then return end
   report(run, "database " .. name, not failures and cause or nil)
   if failures then
@@ -231,7 +279,9 @@ local function collect(run, collector)
   if set.database_count then server:point(set.database_count, #names) end
   local _, lost = server:finish()
   report_request(run, server, " of the server", lost)
+  run.state.applied = {}
   for _, name in ipairs(names) do collect_database(run, name, rows[name], set, locked[name]) end
+  tell_unused(run, set)
   run.state.series:forget(run.time - REMEMBER_US)
   return true
 end

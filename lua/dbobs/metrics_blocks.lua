@@ -232,8 +232,9 @@ local function compile_block(self, block, list)
   if #points == 0 then
     if not count then return nil end
     -- Nothing but the number of rows is wanted: the server counts them.
+    local about = self.model.one_resource and { [model_module.NAMESPACE] = "current_database()" }
     points = { { metric = count, column = columns.add "count(*)", constants = {},
-      columns = pairs_of(self.model.one_resource and { [model_module.NAMESPACE] = "current_database()" }, columns.add) } }
+      columns = pairs_of(about, columns.add) } }
     count, each_row, resource = nil, false, {}
   end
   local reset = block.reset_age and columns.add(block.reset_age)
@@ -264,7 +265,7 @@ end
 ---@class dbobs.metrics.block a statement and what its rows become
 ---@field name string
 ---@field sql string
----@field points table[] as in otlp.plan; of blocks of `databases`, whose column `database` says which one a row is about
+---@field points table[] as in otlp.plan; of blocks of `databases`, whose column `database` says what a row is about
 ---@field plan userdata for request:rows when each_row is true, else for request:points
 ---@field each_row boolean each row is a resource of its own; else all points belong to the database's (or the server's)
 ---@field count table|nil the metric that is the number of rows
@@ -272,7 +273,7 @@ end
 ---   relations behind it are asked; rows come in this order
 ---@field locks_column string|nil the column with a row's relation
 ---@field reset_column string|nil the column with the microseconds since the reset of the block's counters
----@field extensions string[]|nil without these in the database the statement fails
+---@field extensions string[]|nil must be in the database, see dbobs.metrics_extensions
 
 ---@class dbobs.metrics.set
 ---@field database_list string

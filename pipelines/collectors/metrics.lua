@@ -21,13 +21,21 @@ local connectable = [[
     'rdsadmin', 'cloudsqladmin', 'alloydbadmin', 'alloydbmetadata', 'azure_maintenance', 'azure_sys')]]
 
 -- Everybody's schemas but the system's.
-local user_schema = [[
-  n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast']]
+local user_schema = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'"
 
 -- Partitioned tables have no storage: of them nothing is read.
 local function stored(expression)
   return ("case when c.relkind <> 'p' then %s end"):format(expression)
 end
+
+-- Locks that are not our own sessions'. A prepared transaction's have no pid.
+local held_by_others = [[
+  (l.pid is null or l.pid not in (select pid from pg_stat_activity where query like '/* dbobs */%'))]]
+
+-- Statements of the current database that are not our own.
+local statements_of_others = [[
+  dbid = (select oid from pg_database where datname = current_database())
+  and strpos(left(query, 40), '/* dbobs */') = 0]]
 
 local function microseconds_since(time)
   return ("trunc(extract(epoch from clock_timestamp() - %s) * 1e6)"):format(time)
@@ -82,6 +90,17 @@ local collector = metrics.collector {
         { "postgresql.bgwriter.checkpoint.count", "num_timed", type = "scheduled" },
         { "postgresql.bgwriter.duration", "sync_time", type = "sync" },
         { "postgresql.bgwriter.duration", "write_time", type = "write" },
+      },
+    },
+    {
+      -- Locks of no database: of transactions, and of relations that all databases share. The others are below.
+      name = "locks of the server",
+      from = "pg_locks l left join pg_class c on c.oid = l.relation",
+      where = "coalesce(l.database, 0) = 0 and " .. held_by_others,
+      group = "c.relname, l.mode, l.locktype",
+      attributes = { relation = "coalesce(c.relname, '')", mode = "l.mode", lock_type = "l.locktype" },
+      points = {
+        { "postgresql.database.locks", "count(*)" },
       },
     },
     {
@@ -178,11 +197,23 @@ local collector = metrics.collector {
         { "postgresql.query.conflicts", "confl_tablespace", ["postgresql.conflict.type"] = "tablespace" },
       },
     },
+    {
+      name = "time in statements",
+      extensions = { "pg_stat_statements" },
+      database = "d.datname",
+      -- Without the statements' texts: reading them is the dear part.
+      from = "{pg_stat_statements}(false) s join pg_database d on d.oid = s.dbid",
+      group = "d.datname",
+      points = {
+        { "postgresql.query.execution.time", "sum(s.total_exec_time) / 1000" },
+      },
+    },
   },
 
   -- In each database. With `resource` or `identity` each row is a resource of its own: a table, an index, a function.
-  -- What the receiver's views show is read here from the catalogs and the functions behind them, at half their cost.
-  -- `locks` is the relation that a function of sizes would wait for: locked ones are left out.
+  -- Without, it is about the database. What the views for tables and indexes show is read here from the catalogs and
+  -- the functions behind them, at half their cost. `locks` is the relation that a function of sizes would wait for:
+  -- locked ones are left out. A database without one of the `extensions` is left out.
   relations = {
     {
       name = "tables",
@@ -195,9 +226,8 @@ local collector = metrics.collector {
           select sum(pg_stat_get_blocks_fetched(indexrelid)) as fetched, sum(pg_stat_get_blocks_hit(indexrelid)) as hit
           from pg_index where indrelid = c.reltoastrelid) tidx on true]],
       -- Partitioned tables have statistics since version 14.
-      where = [[
-        (c.relkind in ('r', 'm') or c.relkind = 'p' and current_setting('server_version_num')::integer >= 140000)
-        and]] .. user_schema,
+      where = [[(c.relkind in ('r', 'm')
+        or c.relkind = 'p' and current_setting('server_version_num')::integer >= 140000) and ]] .. user_schema,
       resource = { ["postgresql.schema.name"] = "n.nspname", ["postgresql.table.name"] = "c.relname" },
       identity = "c.oid", -- a table that was dropped and made anew is another one
       locks = "c.oid",
@@ -232,7 +262,7 @@ local collector = metrics.collector {
         join pg_class i on i.oid = x.indexrelid
         join pg_class t on t.oid = x.indrelid
         join pg_namespace n on n.oid = t.relnamespace]],
-      where = "t.relkind in ('r', 'm') and" .. user_schema,
+      where = "t.relkind in ('r', 'm') and " .. user_schema,
       resource = {
         ["postgresql.schema.name"] = "n.nspname",
         ["postgresql.table.name"] = "t.relname",
@@ -243,6 +273,85 @@ local collector = metrics.collector {
       points = {
         { "postgresql.index.scans", "pg_stat_get_numscans(x.indexrelid)" },
         { "postgresql.index.size", "pg_relation_size(x.indexrelid)" },
+      },
+    },
+    {
+      name = "functions",
+      -- Functions that share a name are told apart by the names of their arguments.
+      from = [[(
+        select schemaname, function, sum(calls) as calls
+        from (
+          select
+            schemaname,
+            case when count(*) over (partition by funcname) > 1 and proargnames is not null
+              then funcname || '_' || array_to_string(proargnames, '_') else funcname end as function,
+            calls
+          from pg_stat_user_functions join pg_proc p on p.oid = funcid) named
+        group by schemaname, function) f]],
+      resource = { ["postgresql.schema.name"] = "schemaname" },
+      identity = "schemaname || '.' || function",
+      attributes = { ["function"] = "function" },
+      points = {
+        { "postgresql.function.calls", "calls" },
+      },
+    },
+    {
+      name = "locks",
+      from = "pg_locks l left join pg_class c on c.oid = l.relation",
+      where = "l.database = (select oid from pg_database where datname = current_database()) and " .. held_by_others,
+      group = "c.relname, l.mode, l.locktype",
+      attributes = { relation = "coalesce(c.relname, '')", mode = "l.mode", lock_type = "l.locktype" },
+      points = {
+        { "postgresql.database.locks", "count(*)" },
+      },
+    },
+    {
+      name = "searches for vectors",
+      extensions = { "vector", "pg_stat_statements" },
+      -- What a statement searches by is told by its text: pgvector's operators and functions.
+      from = [[(
+        select calls, rows, total_exec_time,
+          case
+            when strpos(query, '<=>') > 0 or strpos(lower(query), 'cosine_distance') > 0 then 'cosine'
+            when strpos(query, '<->') > 0 or strpos(lower(query), 'l2_distance') > 0 then 'l2'
+            when strpos(query, '<#>') > 0 or strpos(lower(query), 'inner_product') > 0 then 'inner_product'
+            when strpos(query, '<+>') > 0 or strpos(lower(query), 'l1_distance') > 0 then 'l1'
+            when strpos(query, '<~>') > 0 or strpos(lower(query), 'hamming_distance') > 0 then 'hamming'
+            when strpos(query, '<%>') > 0 or strpos(lower(query), 'jaccard_distance') > 0 then 'jaccard'
+          end as distance
+        from {pg_stat_statements}
+        where ]] .. statements_of_others .. ") search",
+      where = "distance is not null",
+      group = "distance",
+      attributes = { ["postgresql.distance.function.name"] = "distance" },
+      points = {
+        { "postgresql.vector.search.calls", "sum(calls)" },
+        { "postgresql.vector.search.duration", "sum(total_exec_time) / 1000" },
+        { "postgresql.vector.search.rows_returned", "sum(rows)" },
+      },
+    },
+    {
+      name = "inserted vectors",
+      extensions = { "vector", "pg_stat_statements" },
+      -- Statements that insert into a table with vectors, which is told by the name in their text.
+      from = [[(
+        select rows, total_exec_time, regexp_match(query,
+          '^\s*(?:insert\s+into\s+(?:only\s+)?("[^"]+"|[^\s(.]+)(?:\.("[^"]+"|[^\s(.]+))?'
+          || '|copy\s+("[^"]+"|[^\s(.]+)(?:\.("[^"]+"|[^\s(.]+))?(?:\s*\([^)]*\))?\s+from\M)', 'i') as name
+        from {pg_stat_statements}
+        where ]] .. statements_of_others .. [[) statement,
+        lateral (select lower(replace(coalesce(name[1], name[3]), '"', '')) as first,
+          lower(replace(coalesce(name[2], name[4]), '"', '')) as second) target]],
+      where = [[exists (
+        select from pg_class c
+          join pg_namespace n on n.oid = c.relnamespace
+          join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+          join pg_type t on t.oid = a.atttypid and t.typname in ('vector', 'halfvec', 'sparsevec')
+        where c.relkind in ('r', 'p') and lower(c.relname) = coalesce(second, first)
+          and (second is null or lower(n.nspname) = first))]],
+      points = {
+        { "postgresql.vector.insert.duration", "sum(total_exec_time) / 1000" },
+        { "postgresql.vector.insert.rows", "sum(rows)" },
       },
     },
   },
