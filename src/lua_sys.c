@@ -2,6 +2,7 @@
 // Nothing here blocks but a write to a pipe that nobody reads. No exec: a pipeline cannot start programs through it.
 #include <errno.h>
 #include <limits.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,28 @@ static int l_hostname(lua_State *lua) {
     char name[HOST_NAME_MAX + 1] = "localhost";
     gethostname(name, sizeof name - 1);
     lua_pushstring(lua, name);
+    return 1;
+}
+
+// uuid5(namespace of 16 bytes, name) -> UUID as text: the same name always has the same one (RFC 4122, version 5)
+static int l_uuid5(lua_State *lua) {
+    size_t space_len, len;
+    luaL_checklstring(lua, 1, &space_len);
+    luaL_checklstring(lua, 2, &len);
+    luaL_argcheck(lua, space_len == 16, 1, "16 bytes are expected");
+    lua_settop(lua, 2);
+    lua_concat(lua, 2);
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    if (!EVP_Digest(lua_tostring(lua, 1), space_len + len, hash, NULL, EVP_sha1(), NULL))
+        return luax_fail(lua, "uuid5: SHA-1 is not available");
+    hash[6] = (unsigned char)((hash[6] & 0x0f) | 0x50);
+    hash[8] = (unsigned char)((hash[8] & 0x3f) | 0x80);
+    char text[37], *at = text;
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
+        at += sprintf(at, "%02x", hash[i]);
+    }
+    lua_pushstring(lua, text);
     return 1;
 }
 
@@ -205,6 +228,7 @@ static const luaL_Reg functions[] = {
     {"log", l_log},
     {"is_terminal", l_is_terminal},
     {"hostname", l_hostname},
+    {"uuid5", l_uuid5},
     {"duration", l_duration},
     {"parse_duration", l_parse_duration},
     {"embedded", l_embedded},

@@ -155,8 +155,9 @@ local function attributes_of(point, row)
 end
 
 -- The resource of a database: what the server knows of it, and what was counted in it.
-local function add_database(run, request, about, counts, namespace)
-  local _, lost = request:resource()
+local function add_database(run, request, about, counts, seen, namespace)
+  local lost
+  if not seen.begun then lost = select(2, request:resource()) end
   for _, known in ipairs(about) do
     local wrong
     for _, point in ipairs(known.block.points) do
@@ -215,7 +216,6 @@ local function relation_statements(run, set, request, seen, name, locked, found,
   local statements = {}
   for _, block in ipairs(set.relations) do
     seen.rows[block.name] = 0
-    local begun = false
     local sql, missing, applies = extensions.statement(block, found)
     tell_missing(run, block, name, sql, missing, applies)
     statements[#statements + 1] = sql and { name = block.name, sql = sql,
@@ -225,8 +225,8 @@ local function relation_statements(run, set, request, seen, name, locked, found,
         if block.each_row then
           ok, cause = request:rows(chunk, block.plan)
         else
-          if not begun then ok, cause = request:resource() end
-          begun = true
+          if not seen.begun then ok, cause = request:resource() end
+          seen.begun = true
           request:points(chunk, block.plan)
         end
         if not ok then seen.lost = cause end
@@ -262,8 +262,9 @@ local function collect_database(run, name, about, set, locked)
     counts = row_counts(set, seen, failures)
   else
     request:discard()
+    seen.begun = false
   end
-  local lost = add_database(run, request, about, counts, set.namespace and { { set.namespace, name } })
+  local lost = add_database(run, request, about, counts, seen, set.namespace and { { set.namespace, name } })
   local _, last_lost = request:finish()
   report_request(run, request, where, seen.lost or lost or last_lost)
 end

@@ -262,6 +262,17 @@ local function compile_list(self, list)
   return compiled
 end
 
+-- First the blocks whose rows are resources: behind them the database's own stays open.
+local function rows_first(blocks)
+  local ordered = {}
+  for _, each_row in ipairs { true, false } do
+    for _, block in ipairs(blocks) do
+      if block.each_row == each_row then ordered[#ordered + 1] = block end
+    end
+  end
+  return ordered
+end
+
 ---@class dbobs.metrics.block a statement and what its rows become
 ---@field name string
 ---@field sql string
@@ -280,7 +291,7 @@ end
 ---@field database_count table|nil a metric
 ---@field server dbobs.metrics.block[]
 ---@field databases dbobs.metrics.block[]
----@field relations dbobs.metrics.block[]
+---@field relations dbobs.metrics.block[] those with each_row first
 ---@field namespace string|nil the attribute by which points without a plan say their database: `count`
 
 --- The statements and plans for a server's major version.
@@ -300,6 +311,7 @@ function M.compile(collector, version, wanted, given)
     namespace = self.model.one_resource and model_module.NAMESPACE,
   }
   for _, list in ipairs(LISTS) do set[list] = compile_list(self, list) end
+  set.relations = rows_first(set.relations)
   return set
 end
 
