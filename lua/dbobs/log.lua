@@ -27,7 +27,7 @@ function M.configure(given)
 end
 
 -- Names in the order in which a person reads them: where, then the rest.
-local FIRST = { target = 1, collector = 2, topic = 3, error = 8, traceback = 9 }
+local FIRST = { target = 1, name = 1, collector = 2, topic = 3, error = 8, traceback = 9 }
 
 local function sorted_names(fields)
   local names = {}

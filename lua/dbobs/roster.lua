@@ -52,7 +52,7 @@ local function choose(self, parts, problems)
   local function conflict(member, origin)
     add_problem(problems, "name/" .. member.name .. "/" .. member.origin,
       "two targets have one name: the first stays; give each a 'name' of its own",
-      { target = member.name, source = member.origin, first = origin })
+      { name = member.name, source = member.origin, first = origin })
   end
   for _, part in ipairs(parts) do
     for _, member in ipairs(part.members) do
@@ -120,7 +120,7 @@ local function exchange(self, leaving, coming, problems)
       table.insert(kinds[before[member.name] and "changed" or "taken up"], member)
     else
       add_problem(problems, "take/" .. member.name, "the target cannot be taken up",
-        { target = member.name, source = member.origin, error = cause })
+        { name = member.name, source = member.origin, error = cause })
     end
   end
   for what, members in pairs(kinds) do tell_changes(self, what, members) end

@@ -179,6 +179,10 @@ function M.describe(path)
   return ("%s: %d file%s, %.1f MB"):format(path, files, files == 1 and "" or "s", size / 1e6)
 end
 
+-- Followers whose task was ended: what they sent may still be delivered, before the end or before another follower
+-- takes over, and counts for the checkpoint that is written then. Their tasks, by checkpoint file.
+local draining = {}
+
 ---@class dbobs.server_log
 local server_log = {}
 server_log.__index = server_log
@@ -191,12 +195,15 @@ function M.server_log(given)
   check(given, LOG_OPTIONS, "dbobs.tail.server_log")
   local parser, cause = parser_of(given)
   if not parser then return nil, cause end
+  local checkpoint = given.checkpoint or given.path
+  if draining[checkpoint] then task.join(draining[checkpoint]) end
   local object
   local file = {}
   for name in pairs(OPTIONS) do file[name] = given[name] end
   object, cause = open(file, given.fields)
   if not object then return nil, cause end
-  return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count }, server_log)
+  return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count,
+    checkpoint = checkpoint }, server_log)
 end
 
 --- One turn: sends what there is, up to some megabytes, or until the topic is full.
@@ -220,16 +227,19 @@ local function send_all(self)
   end
 end
 
--- Followers whose task was ended: what they sent may still be delivered before the end, and counts for the
--- checkpoint that is written then.
-local draining = {}
+local function drain(self)
+  local follower_core = self.follower.core
+  while follower_core:acknowledge() and self.follower:progress().in_flight > 0 do task.wait(follower_core, 1) end
+  self:close()
+  draining[self.checkpoint] = nil
+end
 
 --- Sends lines as they come, until it is cancelled or fails; it is closed then.
 ---@return nil, string error when the topic refuses a record
 function server_log:run()
   local ok, result, cause = pcall(send_all, self)
   local in_flight = not ok and self.follower.core:acknowledge() and self.follower:progress().in_flight or 0
-  if in_flight > 0 then draining[#draining + 1] = self else self:close() end
+  if in_flight == 0 then self:close() else draining[self.checkpoint] = task.background(drain, self) end
   if not ok then error(result, 0) end
   return result, cause
 end

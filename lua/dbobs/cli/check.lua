@@ -72,7 +72,7 @@ local function check_lists()
       local about = problem.fields
       local cause = about.error or ("%s (%s)"):format(problem.message, about.first)
       well = false
-      line("FAILED", about.target or "targets", "", ("%s: %s"):format(about.source, cause))
+      line("FAILED", about.name or "targets", "", ("%s: %s"):format(about.source, cause))
     end
     local all = #look.problems == 0
     line(all and "ok" or "FAILED", "targets", "", ("%s: %d targets"):format(look.roster.source.title, count))
