@@ -37,9 +37,9 @@ local function check_collector(collector)
 end
 
 local function check_options(collector, given)
-  local known = {}
+  local known, kinds = {}, collector.kinds or {}
   for name, kind in pairs(OWN_OPTIONS) do known[name] = kind end
-  for name, default in pairs(collector.options or {}) do known[name] = type(default) end
+  for name, default in pairs(collector.options or {}) do known[name] = kinds[name] or type(default) end
   options.check(given, known, ("collector '%s'"):format(collector.name), 3)
   if given.to == nil then error(("collector '%s': option 'to' is missing: the topic, like kafka:topic(topics.metrics)")
     :format(collector.name), 3) end

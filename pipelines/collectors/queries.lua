@@ -23,7 +23,7 @@ local collector = {
     mask_passwords = true,
   },
   kinds = dbobs.statements.kinds,
-  check = dbobs.statements.problem,
+  problem = dbobs.statements.problem,
 }
 
 -- {columns} are all columns of the view, which differ by version; {view} is pg_stat_statements, with its schema, and
