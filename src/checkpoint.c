@@ -14,6 +14,7 @@
 #include <yyjson.h>
 
 #include "json.h"
+#include "write.h"
 
 #define VERSION 1
 #define LARGEST_FILE (64 * 1024 * 1024)
@@ -215,17 +216,6 @@ fail:
     return -1;
 }
 
-static int write_all(int fd, const char *text, size_t len) {
-    while (len) {
-        ssize_t written = write(fd, text, len);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return -1;
-        text += written;
-        len -= (size_t)written;
-    }
-    return fsync(fd);
-}
-
 // Makes a rename in the directory of path last over a power cut.
 static int sync_directory(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -246,7 +236,7 @@ int checkpoint_write(const char *path, const char *text, size_t len, char *error
     char *part = joined(path, ".part");
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) goto fail;
-    int written = write_all(fd, text, len);
+    int written = write_all(fd, text, len) ? -1 : fsync(fd);
     int saved = errno;
     if (close(fd) && !written) {
         written = -1;

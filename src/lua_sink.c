@@ -10,6 +10,7 @@
 #include "decode.h"
 #include "luax.h"
 #include "sink.h"
+#include "write.h"
 
 #define BATCH_CLASS "dbobs.batch"
 #define STDOUT_CLASS "dbobs.stdout"
@@ -45,14 +46,9 @@ static enum sink_result stdout_put(struct sink *sink, const struct sink_record *
                                     .value_len = record->value_len};
     buf_clear(&out->line);
     decode_json_line(&decoded, &out->line);
-    for (size_t done = 0; done < out->line.len;) {
-        ssize_t written = write(STDOUT_FILENO, out->line.data + done, out->line.len - done);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) {
-            snprintf(error, size, "standard output: %s", strerror(errno));
-            return SINK_ERROR;
-        }
-        done += (size_t)written;
+    if (write_all(STDOUT_FILENO, out->line.data, out->line.len)) {
+        snprintf(error, size, "standard output: %s", strerror(errno));
+        return SINK_ERROR;
     }
     count_delivered(record->batch);
     return SINK_OK;

@@ -15,6 +15,7 @@
 #include "luax.h"
 #include "version.h"
 #include "vm.h"
+#include "write.h"
 
 #define ORDERS_CLASS "dbobs.orders"
 
@@ -36,28 +37,22 @@ static int l_shift_wall(lua_State *lua) {
     return 0;
 }
 
-static int write_all(lua_State *lua, int fd) {
+static int write_text(lua_State *lua, int fd) {
     size_t len;
     const char *text = luaL_checklstring(lua, 1, &len);
-    while (len) {
-        ssize_t written = write(fd, text, len);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return luax_fail(lua, "write: %s", strerror(errno));
-        text += written;
-        len -= (size_t)written;
-    }
+    if (write_all(fd, text, len)) return luax_fail(lua, "write: %s", strerror(errno));
     lua_pushboolean(lua, 1);
     return 1;
 }
 
 // write(text) -> true | nil, error: to standard output, at once
 static int l_write(lua_State *lua) {
-    return write_all(lua, STDOUT_FILENO);
+    return write_text(lua, STDOUT_FILENO);
 }
 
 // log(text) -> true | nil, error: to standard error in one write, so that lines of several threads do not mix
 static int l_log(lua_State *lua) {
-    return write_all(lua, STDERR_FILENO);
+    return write_text(lua, STDERR_FILENO);
 }
 
 // is_terminal(fd number) -> boolean

@@ -24,8 +24,10 @@ struct cut {
     struct cut_string *strings;
     size_t count, cap;
     struct buf path;
-    size_t limit, paths;  // of the record; of the strings' paths together
-    char **texts;         // what cut strings point to
+    size_t limit, paths;    // of the record; of the strings' paths together
+    yyjson_mut_val *noted;  // payload.truncated as it came; NULL: none
+    size_t noted_len;
+    char **texts;  // what cut strings point to
     size_t text_count;
 };
 
@@ -138,15 +140,34 @@ static void cut_middle(struct cut *cut, struct cut_string *string, size_t length
     cut->texts[cut->text_count++] = out.data;
 }
 
+// What the string had before it was cut by whoever made the record, or has now.
+static uint64_t original_len(const struct cut *cut, const struct cut_string *string) {
+    const char *before = yyjson_mut_get_raw(yyjson_mut_obj_get(cut->noted, string->path));
+    return before ? strtoull(before, NULL, 10) : yyjson_mut_get_len(string->value);
+}
+
+// The notes that came with the record, but for those of strings that are cut again.
+static void add_noted(struct cut *cut, yyjson_mut_val *truncated) {
+    if (!cut->noted) return;
+    size_t i, count;
+    yyjson_mut_val *name, *value;
+    yyjson_mut_obj_foreach(cut->noted, i, count, name, value) {
+        if (yyjson_mut_obj_get(truncated, yyjson_mut_get_str(name))) continue;
+        yyjson_mut_val *copy = yyjson_mut_val_mut_copy(cut->doc, name);
+        yyjson_mut_obj_add(truncated, copy, yyjson_mut_val_mut_copy(cut->doc, value));
+    }
+}
+
 static void cut_strings(struct cut *cut, yyjson_mut_val *payload, size_t length, size_t count) {
     yyjson_mut_val *truncated = yyjson_mut_obj(cut->doc);
-    cut->texts = xrealloc(cut->texts, (cut->text_count + count) * sizeof *cut->texts);
+    cut->texts = xrealloc(cut->texts, (cut->text_count + count + 1) * sizeof *cut->texts);
     for (size_t i = 0; i < count; i++) {
         struct cut_string *string = &cut->strings[i];
         yyjson_mut_val *path = yyjson_mut_strcpy(cut->doc, string->path);
-        yyjson_mut_obj_add(truncated, path, yyjson_mut_uint(cut->doc, yyjson_mut_get_len(string->value)));
+        yyjson_mut_obj_add(truncated, path, yyjson_mut_uint(cut->doc, original_len(cut, string)));
         cut_middle(cut, string, length);
     }
+    add_noted(cut, truncated);
     yyjson_mut_obj_add_val(cut->doc, payload, "truncated", truncated);
 }
 
@@ -184,20 +205,33 @@ static size_t render(struct cut *cut, char **text) {
     return *text ? len : SIZE_MAX;
 }
 
+// Takes payload.truncated out: what is cut now is added to it.
+static void take_noted(struct cut *cut, yyjson_mut_val *payload) {
+    yyjson_mut_val *noted = yyjson_mut_obj_remove_key(payload, "truncated");
+    if (!yyjson_mut_is_obj(noted)) return;
+    cut->noted = noted;
+    char *text = yyjson_mut_val_write(noted, YYJSON_WRITE_NOFLAG, &cut->noted_len);
+    free(text);
+}
+
 static int shrink(struct cut *cut, struct buf *value, size_t limit) {
     yyjson_mut_val *payload = yyjson_mut_obj_get(yyjson_mut_doc_get_root(cut->doc), "payload");
     if (!yyjson_mut_is_obj(payload)) return -1;
-    yyjson_mut_obj_remove_key(payload, "truncated");
+    take_noted(cut, payload);
     char *text;
     size_t len = render(cut, &text);
     free(text);
     if (len == SIZE_MAX) return -1;
+    len += cut->noted_len;
     if (len > limit && cut_to(cut, payload, len, limit)) {
         flatten(cut, payload);
         len = render(cut, &text);
         free(text);
-        if (len == SIZE_MAX || (len > limit && cut_to(cut, payload, len, limit))) return -1;
+        if (len == SIZE_MAX) return -1;
+        len += cut->noted_len;
+        if (len > limit && cut_to(cut, payload, len, limit)) return -1;
     }
+    if (cut->noted && !yyjson_mut_obj_get(payload, "truncated")) cut_strings(cut, payload, 0, 0);
     len = render(cut, &text);
     if (len <= limit) {
         buf_clear(value);
