@@ -88,10 +88,17 @@ local function is_passing(state)
   return state == nil or state:find "^08" ~= nil or state:find "^57P0" ~= nil or state == "53300"
 end
 
+-- Whether the server does not want this user in this database, rather than being unable: pg_hba.conf, the privilege
+-- CONNECT, datallowconn, and datconnlimit, whose SQLSTATE says that there are too many connections of all.
+local function is_refusal(state, cause)
+  if state == "53300" then return cause:find "LOCATION:%s+CheckMyDatabase" ~= nil end
+  return state ~= nil and (state:find "^28" ~= nil or state == "42501" or state == "55000")
+end
+
 --- The error of a connection that could not be made.
 ---@param cause string libpq's message, with the server's verbose one in it
 ---@param timed_out boolean
----@return string text, table info {message, sqlstate, retryable, timeout}
+---@return string text, table info {message, sqlstate, retryable, timeout, refused}
 function M.of_connect(cause, timed_out)
   local state
   local text = cause:gsub("\nLOCATION:[^\n]*", "")
@@ -101,7 +108,8 @@ function M.of_connect(cause, timed_out)
   end)
   text = on_one_line(text)
   local advice = connect_advice(cause, state)
-  local info = { message = text, sqlstate = state, retryable = is_passing(state), timeout = timed_out, lost = true }
+  local info = { message = text, sqlstate = state, retryable = is_passing(state), timeout = timed_out, lost = true,
+    refused = is_refusal(state, cause) }
   if state then text = ("%s (%s)"):format(text, state) end
   if advice then text = text .. "; " .. advice end
   return "postgres.connect: " .. text, info
