@@ -21,5 +21,11 @@ if create_topics then topics.create(kafka) end
 dbobs.each(require "targets", function(target)
   dbobs.collect(require "collectors.metrics", target, { every = every, to = kafka:topic(topics.metrics) })
   dbobs.collect(require "collectors.queries", target, { every = every, to = kafka:topic(topics.queries) })
-  dbobs.collect(require "collectors.logs", target, { every = every, to = kafka:topic(topics.logs) })
+  dbobs.collect(require "collectors.logs", target, { every = every, to = kafka:topic(topics.logs),
+    -- Which events of events.lua: most are off until they are switched on, and cost nothing then.
+    -- events = { long_transaction = "5m", idle_in_transaction = "1m", blocked = true, xid_age = true,
+    --   replication_slot = true },
+  })
+  -- A history of the active sessions, each second; name its topic in topics.lua first.
+  -- dbobs.collect(require "collectors.sessions", target, { every = "1s", to = kafka:topic(topics.sessions) })
 end)

@@ -3,20 +3,22 @@ local topics = {
   metrics = "otel-metrics",
   logs = "raw-logs",
   queries = "raw-queries",
+  -- sessions = "raw-sessions", -- what each active session does, every second: see pg.lua
 }
 
 local days = 24 * 60 * 60 * 1000
 
 local retention = {
-  [topics.metrics] = 7 * days,
-  [topics.logs] = 30 * days,
-  [topics.queries] = 90 * days,
+  metrics = 7 * days,
+  logs = 30 * days,
+  queries = 90 * days,
+  sessions = 7 * days,
 }
 
 -- Creates those that do not exist; those that exist are left as they are.
 function topics.create(kafka)
-  for name, milliseconds in pairs(retention) do
-    kafka:ensure_topic(name, { config = { ["retention.ms"] = milliseconds } })
+  for stream, milliseconds in pairs(retention) do
+    if topics[stream] then kafka:ensure_topic(topics[stream], { config = { ["retention.ms"] = milliseconds } }) end
   end
 end
 
