@@ -43,7 +43,7 @@ static char **copy_list(lua_State *lua, const char *name) {
     return list;
 }
 
-// tracker(writer, texts, {mask_passwords=, text_max=, text_cache=, exclude={...}, keep={...}}) -> tracker
+// tracker(writer, texts, {top=, mask_passwords=, text_max=, text_cache=, exclude={...}, keep={...}}) -> tracker
 static int l_tracker(lua_State *lua) {
     const struct record_envelope *envelope = luax_check_interface(lua, 1, LUAX_ENVELOPE, "a writer of records");
     struct texts *texts = *(struct texts **)luaL_checkudata(lua, 2, TEXTS_CLASS);
@@ -51,6 +51,7 @@ static int l_tracker(lua_State *lua) {
     struct statements *tracker = luax_new(lua, TRACKER_CLASS, sizeof *tracker);
     tracker->envelope = envelope;
     tracker->texts = texts_ref(texts);
+    tracker->top = (size_t)luax_field_int(lua, 3, "top", 0);
     tracker->rules.mask = luax_field_bool(lua, 3, "mask_passwords", 1);
     tracker->rules.longest = (size_t)luax_field_int(lua, 3, "text_max", 0);
     tracker->texts_limit = (size_t)luax_field_int(lua, 3, "text_cache", 0);

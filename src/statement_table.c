@@ -9,7 +9,7 @@
 
 #define FIRST_INDEX 64
 
-static uint32_t hash_of(int64_t queryid, uint32_t userid, uint32_t dbid, uint8_t flags) {
+static uint32_t hash_of(int64_t queryid, uint32_t userid, uint32_t dbid, uint16_t flags) {
     uint64_t hash = hash_word(0, (uint64_t)queryid);
     hash = hash_word(hash, (uint64_t)userid << 32 | dbid);
     return (uint32_t)(hash_word(hash, flags & STATEMENT_KEY) >> 32);
@@ -54,7 +54,7 @@ struct statement *statement_table_get(struct statement_table *table, const struc
     return entry;
 }
 
-void statement_table_sweep(struct statement_table *table, uint8_t flag, void (*drop)(void *owner, struct statement *),
+void statement_table_sweep(struct statement_table *table, uint16_t flag, void (*drop)(void *owner, struct statement *),
                            void *owner) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < table->count; i++) {

@@ -19,12 +19,13 @@ enum statement_flag {
     STATEMENT_TOPLEVEL = 64,    // part of the key
     STATEMENT_ANONYMOUS = 128,  // part of the key: it has no queryid, which is a hash of its values instead
     STATEMENT_KEY = STATEMENT_TOPLEVEL | STATEMENT_ANONYMOUS,
+    STATEMENT_WANTED = 256,  // it is among the first so many of this collection
 };
 
 struct statement_key {
     int64_t queryid;
     uint32_t userid, dbid;
-    uint8_t flags;  // of STATEMENT_KEY
+    uint16_t flags;  // of STATEMENT_KEY
 };
 
 struct statement {
@@ -35,7 +36,7 @@ struct statement {
     int64_t observed_us;   // when this incarnation was seen first
     struct text *text;     // NULL: not known, or not kept
     uint32_t incarnation;  // differs, or falls, when the entry was evicted and came back
-    uint8_t flags;
+    uint16_t flags;
 };
 
 // Zeroed memory is an empty table.
@@ -48,7 +49,7 @@ struct statement_table {
 // The entry with this key; a new one is zeroed but for its key. Valid until the next call.
 struct statement *statement_table_get(struct statement_table *table, const struct statement_key *key);
 // Drops the entries without the flag; `drop` is called with each.
-void statement_table_sweep(struct statement_table *table, uint8_t flag, void (*drop)(void *owner, struct statement *),
+void statement_table_sweep(struct statement_table *table, uint16_t flag, void (*drop)(void *owner, struct statement *),
                            void *owner);
 void statement_table_free(struct statement_table *table);
 

@@ -11,7 +11,7 @@
 
 // The columns with a meaning; -1 where there is none.
 struct roles {
-    int database, query, userid, dbid, queryid, toplevel, calls, total, since, wanted;
+    int database, query, userid, dbid, queryid, toplevel, calls, total, since;
 };
 
 // One row on its way.
@@ -48,7 +48,7 @@ static uint64_t fingerprint_of(const struct row *row) {
     uint64_t hash = 0;
     int columns = PQnfields(row->result);
     for (int column = 0; column < columns; column++) {
-        if (column == row->roles->query || column == row->roles->wanted) continue;
+        if (column == row->roles->query) continue;
         struct record_cell value = cell(row, column);
         hash = value.text ? hash_bytes(hash, value.text, value.len) : hash_word(hash, 0);
     }
@@ -101,7 +101,7 @@ static void observe(struct statements *statements, const struct row *row) {
     bool other = dated ? incarnation != entry->incarnation : incarnation < entry->incarnation;
     if (!entry->observed_us || other || calls < entry->calls) {
         forget_text(statements, entry);
-        entry->flags &= STATEMENT_KEY;
+        entry->flags &= STATEMENT_KEY | STATEMENT_WANTED;
         entry->observed_us = statements->time_us;
     }
     entry->calls = calls;
@@ -119,8 +119,9 @@ static void give_back_all(struct statements *statements) {
 // Takes the text over into the entry, and into scratch as it is sent.
 static void learn(struct statements *statements, struct statement *entry, struct record_cell text) {
     forget_text(statements, entry);
-    if (entry->flags & STATEMENT_SENT_BARE) entry->flags &= (uint8_t)~STATEMENT_SENT;
-    entry->flags &= (uint8_t) ~(STATEMENT_LEFT_OUT | STATEMENT_TEXTLESS | STATEMENT_SENT_BARE);
+    if (entry->flags & STATEMENT_SENT_BARE) entry->flags &= (uint16_t)~STATEMENT_SENT;
+    const uint16_t of_the_text = STATEMENT_LEFT_OUT | STATEMENT_TEXTLESS | STATEMENT_SENT_BARE;
+    entry->flags &= (uint16_t)~of_the_text;
     if (!text.text) {
         entry->flags |= STATEMENT_TEXTLESS;
         return;
@@ -171,40 +172,48 @@ static void write_record(struct statements *statements, const struct row *row) {
     record_end(record);
 }
 
-// Brings the entry's text to where text_field finds it. False when no record is to be sent now.
-static bool has_text(struct statements *statements, const struct row *row, bool changed) {
+static bool is_changed(const struct statements *statements, const struct row *row) {
+    const struct statement *entry = row->entry;
+    if (entry->flags & STATEMENT_DONE) return false;
+    return statements->full || !(entry->flags & STATEMENT_SENT) || entry->fingerprint != row->fingerprint;
+}
+
+// Brings the entry's text to where text_field finds it. False when that is not known, and must be.
+static bool has_text(struct statements *statements, const struct row *row) {
     struct statement *entry = row->entry;
-    if (entry->flags & STATEMENT_ANONYMOUS) return changed;
+    if (entry->flags & STATEMENT_ANONYMOUS) return true;
     bool known = entry->text || entry->flags & (STATEMENT_LEFT_OUT | STATEMENT_TEXTLESS);
     if (row->roles->query >= 0) {
         // A text that is not kept is of use for a record only.
-        if (statements->again || (!known && (changed || !statements->over)))
+        if (statements->again || (!known && (!statements->over || is_changed(statements, row))))
             learn(statements, entry, cell(row, row->roles->query));
     } else if (!known) {
         note_missing(statements, entry->queryid);
         if (!statements->bare) return false;
         entry->flags |= STATEMENT_SENT_BARE;
     }
-    return changed && !(entry->flags & STATEMENT_LEFT_OUT);
+    return true;
 }
 
 static enum sink_result put_row(struct statements *statements, struct row *row, struct sink *sink, struct batch *batch,
                                 char *error, size_t size) {
     row->fingerprint = fingerprint_of(row);
     struct statement *entry = row->entry = find(statements, row);
+    bool first = !(entry->flags & STATEMENT_SEEN);
     observe(statements, row);
-    struct record_cell wanted = cell(row, row->roles->wanted);
-    if (wanted.text && *wanted.text != 't') return SINK_OK;
-    bool same = entry->flags & STATEMENT_SENT && entry->fingerprint == row->fingerprint;
-    bool changed = !(entry->flags & STATEMENT_DONE) && (statements->full || !same);
-    if (!has_text(statements, row, changed)) return SINK_OK;
+    if (first && (!statements->top || statements->ranked < statements->top)) entry->flags |= STATEMENT_WANTED;
+    if (!(entry->flags & STATEMENT_WANTED)) return SINK_OK;
+    bool ready = has_text(statements, row);
+    bool left_out = entry->flags & STATEMENT_LEFT_OUT;
+    if (first && !left_out) statements->ranked++;
+    if (!ready || left_out || !is_changed(statements, row)) return SINK_OK;
     write_record(statements, row);
     enum sink_result put = record_put(&statements->record, sink, batch, error, size);
     if (put == SINK_OK) {
         entry->fingerprint = row->fingerprint;
         entry->flags |= STATEMENT_SENT | STATEMENT_DONE;
     } else if (entry->flags & STATEMENT_ANONYMOUS) {
-        entry->flags &= (uint8_t)~STATEMENT_SEEN;  // it comes again, and is no second one
+        entry->flags &= (uint16_t)~STATEMENT_SEEN;  // it comes again, and is no second one
     }
     return put;
 }
@@ -218,17 +227,15 @@ static struct roles roles_of(const PGresult *result) {
                           .toplevel = record_column_of(result, "toplevel"),
                           .calls = record_column_of(result, "calls"),
                           .total = record_column_of(result, "total_time_ms"),
-                          .since = record_column_of(result, "stats_since"),
-                          .wanted = record_column_of(result, "wanted")};
+                          .since = record_column_of(result, "stats_since")};
 }
 
 enum sink_result statements_put(struct statements *statements, const PGresult *result, int *row, struct sink *sink,
                                 struct batch *batch, char *error, size_t size) {
     const struct roles roles = roles_of(result);
-    const int hidden[] = {roles.database, roles.query, roles.wanted};
     record_plan_make(&statements->plan, result);
-    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
-        if (hidden[i] >= 0) statements->plan.columns[hidden[i]].kind = RECORD_HIDDEN;
+    if (roles.database >= 0) statements->plan.columns[roles.database].kind = RECORD_HIDDEN;
+    if (roles.query >= 0) statements->plan.columns[roles.query].kind = RECORD_HIDDEN;
     for (; *row < PQntuples(result); ++*row) {
         struct row one = {.result = result, .number = *row, .roles = &roles};
         enum sink_result put = put_row(statements, &one, sink, batch, error, size);
@@ -245,10 +252,11 @@ void statements_begin(struct statements *statements, int64_t time_us, bool full,
     statements->bare = bare;
     statements->again = again;
     if (again) statements->over = false;
-    statements->missing = 0;
+    statements->ranked = statements->missing = 0;
     buf_clear(&statements->missing_ids);
+    const uint16_t of_one_collection = STATEMENT_SEEN | STATEMENT_DONE | STATEMENT_WANTED;
     for (uint32_t i = 0; i < statements->table.count; i++)
-        statements->table.entries[i].flags &= (uint8_t) ~(STATEMENT_SEEN | STATEMENT_DONE);
+        statements->table.entries[i].flags &= (uint16_t)~of_one_collection;
 }
 
 bool statements_set_constants(struct statements *statements, const PGresult *result) {

@@ -23,6 +23,7 @@ struct statements {
     struct texts *texts;
     struct statement_text_rules rules;
     size_t texts_limit;  // bytes of the store past which this tracker keeps no texts
+    size_t top;          // rows come in order, and records are sent of so many; 0: of all
 
     // Of the collection, see statements_begin.
     int64_t time_us;
@@ -30,6 +31,7 @@ struct statements {
 
     bool over;          // its texts did not fit: it keeps none
     uint64_t reset_at;  // hash of the constants' stats_reset; 0: none was seen
+    size_t ranked;      // rows so far that records are sent of, now or when they change
     size_t missing;     // statements withheld, or sent bare, in this collection
     struct buf missing_ids, constants, scratch;
     struct statement_table table;
@@ -47,8 +49,8 @@ void statements_begin(struct statements *statements, int64_t time_us, bool full,
 bool statements_set_constants(struct statements *statements, const PGresult *result);
 
 // Takes the rows from *row on and moves *row behind the last one taken. Columns with a meaning: userid, dbid, queryid,
-// toplevel, calls, total_time_ms, stats_since; "database" gives the record its database; "query" is the text; of a row
-// whose "wanted" is false no record is sent. Returns as record_rows_put does.
+// toplevel, calls, total_time_ms, stats_since; "database" gives the record its database; "query" is the text. Returns
+// as record_rows_put does.
 enum sink_result statements_put(struct statements *statements, const PGresult *result, int *row, struct sink *sink,
                                 struct batch *batch, char *error, size_t size);
 

@@ -80,6 +80,7 @@ local function new_tracker(run, keep)
   local given = run.options
   local writer = record.writer(run:envelope(), { data_type = "query" })
   return core.tracker(writer.core, texts, {
+    top = given.top,
     mask_passwords = given.mask_passwords,
     text_max = given.text_max,
     text_cache = given.text_cache,
@@ -163,11 +164,11 @@ end
 
 --- Collects the statements of a run's target: sends a record of each that is new or changed; of all at first, each
 --- `full_every`, and after records were lost.
----@param run dbobs.run with the options mask_passwords, text_max, text_cache, exclude, full_every, text_every
+---@param run dbobs.run with the options top, mask_passwords, text_max, text_cache, exclude, full_every, text_every
 ---@param reads {counters: string, texts: string, missing: string, info: string|nil, before: table[], keep: string[]}
---- SQL that reads the counters of all statements, the same with their texts in the column "query", and that of the
---- statements whose queryid is in the array $1; one row whose columns go with each record; statements that run before,
---- see dbobs.guest; texts that are to be sent though they begin as ours do
+--- SQL that reads the counters of all statements, in order where `top` is not 0; the same with their texts in the
+--- column "query"; that of the statements whose queryid is in the array $1; one row whose columns go with each record;
+--- statements that run before, see dbobs.guest; texts that are to be sent though they begin as ours do
 ---@return boolean|nil ok, string|nil cause, table|nil failure of the read
 function M.collect(run, reads)
   local state, now = run.state, sys.monotonic()

@@ -34,12 +34,12 @@ local statements = [[
          case when s.shared_blks_hit + s.shared_blks_read > 0
               then s.shared_blks_hit::float8 / (s.shared_blks_hit + s.shared_blks_read) end as cache_hit_ratio,
          r.rolname as "user",
-         coalesce(d.datname, s.dbid::text) as database,
-         {wanted} as wanted
+         coalesce(d.datname, s.dbid::text) as database
     from {view}({texts}) s
     left join pg_roles r on r.oid = s.userid
     left join pg_database d on d.oid = s.dbid
-   where {conditions}]]
+   where {conditions}
+   {order}]]
 
 -- Goes with every record.
 local info = "select dealloc, stats_reset from {view}_info"
@@ -138,8 +138,7 @@ local function complete(found, options)
   for i, column in ipairs(columns) do fields[i] = ("s.%s as %s"):format(column, field_of(column)) end
   local order, cause = dbobs.statements.order(options.order_by, columns, field_of)
   if not order then return nil, cause end
-  local wanted = options.top == 0 and "true"
-    or ("row_number() over (order by s.%s desc) <= %d"):format(order, options.top)
+  local ordered = options.top > 0 and ("order by s.%s desc"):format(order) or ""
   local condition = ("s.calls >= %d"):format(options.min_calls)
   if #options.databases > 0 then
     condition = condition .. " and " .. dbobs.statements.of_databases(options.databases)
@@ -147,7 +146,7 @@ local function complete(found, options)
   local function sql(texts, more)
     local all = table.concat(fields, ", ") .. (texts and ", s.query" or "")
     return (statements:gsub("{(%w+)}", {
-      columns = all, view = found.name, texts = tostring(texts), wanted = wanted, conditions = condition .. more,
+      columns = all, view = found.name, texts = tostring(texts), conditions = condition .. more, order = ordered,
     }))
   end
   return {
