@@ -1,6 +1,7 @@
 // Binding "dbobs.core.otlp": requests, plans and series of metrics. A request borrows its sink, batch and series: they
 // stand in its environment table, and are looked up at each call, since their owners may close them. A sink without
 // room makes the call return false: wait for the sink and call it again. Texts are Lua's and copied before returning.
+#include <math.h>
 #include <string.h>
 
 #include "bindings.h"
@@ -317,12 +318,14 @@ static void check_value(lua_State *lua, int index, bool is_double, struct series
     value->is_double = is_double;
     if (lua_type(lua, index) == LUA_TNUMBER && is_double) {
         value->real = lua_tonumber(lua, index);
+        luaL_argcheck(lua, isfinite(value->real), index, "a number is expected, not NaN or infinity");
     } else if (lua_type(lua, index) == LUA_TNUMBER) {
         double number = lua_tonumber(lua, index);
         luaL_argcheck(lua, number >= -0x1p63 && number < 0x1p63, index, "does not fit into 64 bits");
         value->integer = (int64_t)number;
         luaL_argcheck(lua, (double)value->integer == number, index, "an integer is expected: the metric's type is int");
-    } else if (otlp_parse_number(luaL_checkstring(lua, index), is_double, value) < 0) {
+    } else if (lua_type(lua, index) != LUA_TSTRING ||
+               otlp_parse_number(lua_tostring(lua, index), is_double, value) < 0) {
         luaL_argerror(lua, index, "a number is expected, or a text that is one");
     }
 }

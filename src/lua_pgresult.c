@@ -142,6 +142,36 @@ static int l_clear(lua_State *lua) {
     return 0;
 }
 
+// make(columns, rows) -> a result of texts, for specs: columns are names, a row is as many texts, false for NULL
+static int l_make(lua_State *lua) {
+    luaL_checktype(lua, 1, LUA_TTABLE);
+    luaL_checktype(lua, 2, LUA_TTABLE);
+    int columns = (int)lua_objlen(lua, 1), rows = (int)lua_objlen(lua, 2);
+    PGresult **slot = luax_new(lua, RESULT_CLASS, sizeof *slot);
+    PGresult *result = *slot = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+    PGresAttDesc *names = lua_newuserdata(lua, (size_t)(columns + 1) * sizeof *names);
+    memset(names, 0, (size_t)(columns + 1) * sizeof *names);
+    for (int i = 0; i < columns; i++, lua_pop(lua, 1)) {
+        lua_rawgeti(lua, 1, i + 1);
+        names[i].name = (char *)luaL_checkstring(lua, -1);
+        names[i].typid = 25;  // text
+    }
+    bool made = PQsetResultAttrs(result, columns, names);
+    for (int row = 0; row < rows; row++, lua_pop(lua, 1)) {
+        lua_rawgeti(lua, 2, row + 1);
+        luaL_checktype(lua, -1, LUA_TTABLE);
+        for (int column = 0; column < columns; column++, lua_pop(lua, 1)) {
+            size_t len = 0;
+            lua_rawgeti(lua, -1, column + 1);
+            const char *text = lua_toboolean(lua, -1) ? luaL_checklstring(lua, -1, &len) : NULL;
+            made = made && PQsetvalue(result, row, column, (char *)text, text ? (int)len : -1);
+        }
+    }
+    if (!made) luaL_error(lua, "pgresult.make: out of memory");
+    lua_settop(lua, 3);
+    return 1;
+}
+
 static void *result_of(void *userdata) {
     return *(PGresult **)userdata;
 }
@@ -153,9 +183,12 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg meta[] = {{"__gc", l_clear}, {NULL, NULL}};
 
+static const luaL_Reg functions[] = {{"make", l_make}, {NULL, NULL}};
+
 int luaopen_dbobs_pgresult(lua_State *lua) {
     luax_class(lua, RESULT_CLASS, methods, meta);
     luax_offer(lua, LUAX_PGRESULT, result_of);
     lua_newtable(lua);
+    luaL_setfuncs(lua, functions, 0);
     return 1;
 }
