@@ -4,7 +4,9 @@ local memory = require "dbobs.core.memory"
 local otlp = require "dbobs.otlp"
 local pool = require "dbobs.pool"
 local run = require "dbobs.run"
+local sys = require "dbobs.core.sys"
 local target_module = require "dbobs.target"
+local timer = require "dbobs.timer"
 
 local M = {}
 
@@ -42,12 +44,15 @@ end
 ---@param collector table
 ---@param given table an entry of targets.lua
 ---@param to userdata|nil a memory sink; nil makes one without limits
+---@param chosen table|nil options of the collector, over its defaults
 ---@return table scraper scraper:collect() -> points, records, the run, or nil and the cause; scraper:close()
-function M.scraper(collector, given, to)
+function M.scraper(collector, given, to, chosen)
   local target = assert(target_module.new(given))
   local state, sink = {}, to or memory()
   local options = {}
   for name, value in pairs(collector.options) do options[name] = value end
+  for name, value in pairs(chosen or {}) do options[name] = value end
+  assert(not collector.problem(options), collector.problem(options))
   local scraper = {}
 
   function scraper.collect()
@@ -71,6 +76,52 @@ function M.scraper(collector, given, to)
   end
 
   return scraper
+end
+
+--- The option `metrics` that switches every metric on.
+---@return table<string, boolean>
+function M.all()
+  local on = {}
+  for name in pairs(require "dbobs.metrics_catalogue") do on[name] = true end
+  return on
+end
+
+--- Tries until `holds` returns a true value, at most a minute long.
+---@param holds function
+---@return any result
+function M.eventually(holds)
+  local until_time = sys.monotonic() + 60
+  while true do
+    local result = holds()
+    if result or sys.monotonic() > until_time then return result end
+    timer.sleep(0.1)
+  end
+end
+
+--- Waits until the server has counted what the sessions before did.
+---@param server table
+---@param database string
+---@return boolean
+function M.settled(server, database)
+  local before
+  return M.eventually(function()
+    timer.sleep(0.6) -- until 14 the statistics are written twice in a second
+    local now = server:psql([[select sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del), sum(seq_scan) + sum(idx_scan),
+      sum(heap_blks_hit) from pg_stat_user_tables join pg_statio_user_tables using (relid)]], database)
+    local same = now == before
+    before = now
+    return same
+  end)
+end
+
+--- A point's attributes, "name=value,...", in the order of their names.
+---@param attributes string
+---@return string
+function M.ordered(attributes)
+  local list = {}
+  for one in attributes:gmatch "[^,]+" do list[#list + 1] = one end
+  table.sort(list)
+  return table.concat(list, ",")
 end
 
 --- The points that fit: metric name, resource attributes, and the point's attributes as "name=value,...".
