@@ -8,9 +8,13 @@ local support = require "support.metrics"
 
 local VERSIONS = { 13, 14, 15, 16, 17, 18 }
 
--- Of streaming replication: these have a test of their own, since they change by themselves.
-local OF_REPLICATION = {
+-- These have a test of their own: of streaming replication, since they change by themselves, and of vectors, since no
+-- view has them.
+local OTHERS = {
   ["postgresql.replication.data_delay"] = true, ["postgresql.wal.lag"] = true, ["postgresql.wal.delay"] = true,
+  ["postgresql.vector.insert.duration"] = true, ["postgresql.vector.insert.rows"] = true,
+  ["postgresql.vector.search.calls"] = true, ["postgresql.vector.search.duration"] = true,
+  ["postgresql.vector.search.rows_returned"] = true,
 }
 
 local SCHEMA = [[
@@ -30,6 +34,25 @@ here" (i int);
   create function twice(word text) returns text language plpgsql as 'begin return word || word; end';
   create function once(int) returns int language plpgsql as 'begin return $1; end';]]
 
+-- What of pgvector the statistics know: an extension, a type and an operator of these names.
+local PGVECTOR = [[
+  set allow_system_table_mods = on;
+  insert into pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+    select 99999, 'vector', 10, oid, false, '0.8.0' from pg_namespace where nspname = 'public';
+  create type vector as (x float8);
+  create table embeddings (id int, v vector);
+  create function near(vector, vector) returns float8 language sql as 'select abs($1.x - $2.x)';
+  create operator <=> (leftarg = vector, rightarg = vector, function = near)]]
+
+local VECTORS = [[
+  insert into embeddings select i, row(i)::vector from generate_series(1, 20) i;
+  INSERT INTO "public"."embeddings" VALUES (99, row(1)::vector);
+  copy embeddings (id) from program 'echo 7';
+  insert into scratch values ('no vector');
+  select id from embeddings order by v <=> row(1)::vector limit 5;
+  select id from embeddings order by v <=> row(2)::vector limit 5;
+  select count(*) as l2_distance from embeddings]]
+
 local WORK = [[
   insert into big select repeat('x', 10000) from generate_series(1, 10);
   insert into measures select i, '2026-02-01', i from generate_series(1, 50) i;
@@ -43,9 +66,12 @@ local WORK = [[
 
 local function setup_primary(major)
   local primary = servers.postgres { major = major, name = "versions", "--set", "archive_mode=on",
-    "--set", "archive_command=true", "--set", "autovacuum=off", "--set", "track_functions=all" }
+    "--set", "archive_command=true", "--set", "autovacuum=off" }
+  primary:psql "alter database app set track_functions = 'all'"
   primary:psql(SCHEMA, "app")
-  for statement in WORK:gmatch "[^;]+" do primary:psql(statement, "app") end
+  primary:psql(PGVECTOR, "app")
+  primary:psql("select pg_stat_statements_reset()", "app") -- of the operator's own text
+  for statement in (WORK .. ";" .. VECTORS):gmatch "[^;]+" do primary:psql(statement, "app") end
   primary:psql "select pg_switch_wal()"
   assert.is_truthy(support.eventually(function()
     return primary:psql "select last_archived_time is not null from pg_stat_archiver" == "t"
@@ -66,7 +92,7 @@ local function named(points)
   local found = {}
   for _, point in ipairs(points) do
     local about = point.resource
-    if not OF_REPLICATION[point.metric.name] then
+    if not OTHERS[point.metric.name] then
       local name = direct.name(about["db.name"], about["postgresql.table.name"], about["postgresql.index.name"],
         point.metric.name, support.ordered(point.attributes))
       found[name] = found[name] or {}
@@ -80,12 +106,12 @@ end
 -- Every value lies between what the views said before and after, and nothing is missing and nothing too much.
 local function compare(server, points, before, after)
   local found, exact = named(points), 0
-  for name, values in pairs(after) do
-    local of_us, first = found[name], before[name]
+  for name, first in pairs(before) do
+    local of_us, last = found[name], after[name]
     assert(of_us, server.major .. ": missing " .. name)
-    assert.equal(#values, #of_us, name)
-    for i, value in ipairs(values) do
-      local low, high, got = first and first[i] or value, value, of_us[i]
+    assert.equal(#first, #of_us, name)
+    for i, low in ipairs(first) do
+      local high, got = last[i], of_us[i]
       if low == high and type(got) == "string" then
         assert.equal(tonumber(high), tonumber(got), server.major .. ": " .. name)
         exact = exact + 1
@@ -94,7 +120,7 @@ local function compare(server, points, before, after)
       assert(well, ("%s: %s is %s, not from %s to %s"):format(server.major, name, got, low, high))
     end
   end
-  for name in pairs(found) do assert(after[name], server.major .. ": too much: " .. name) end
+  for name in pairs(found) do assert(after[name] or before[name], server.major .. ": too much: " .. name) end
   return exact
 end
 
@@ -110,6 +136,39 @@ local function check(server)
   -- Most do not change while nobody works.
   assert.is_true(compare(server, points, before, after) > 150)
   return points
+end
+
+-- The scrape of the golden file: with locks that somebody holds, and a standby that has just confirmed something.
+local function golden_scrape(primary)
+  local holder = assert(postgres.connect(primary:parameters { dbname = "app" }))
+  assert(holder:query "begin")
+  assert(holder:query "lock table orders in share update exclusive mode")
+  assert(holder:query "select pg_advisory_lock(7), pg_current_xact_id()")
+  local scraper = support.scraper(collector, primary:target(), nil, { metrics = support.all() })
+  local points
+  assert.is_truthy(support.eventually(function()
+    primary:psql("select pg_logical_emit_message(true, 'spec', 'something')", "app")
+    points = assert(scraper.collect())
+    return #support.select(points, "postgresql.wal.delay") == 3
+  end))
+  scraper.close()
+  holder:close()
+  return points
+end
+
+local function check_vectors(points)
+  local function is(expected, metric, attributes)
+    assert.equal(expected, support.value(points, "postgresql.vector." .. metric, { ["db.name"] = "app" }, attributes))
+  end
+  is("22", "insert.rows", "")
+  is("2", "search.calls", "postgresql.distance.function.name=cosine")
+  is("10", "search.rows_returned", "postgresql.distance.function.name=cosine")
+  is("1", "search.calls", "postgresql.distance.function.name=l2")
+  assert.equal(2, #support.select(points, "postgresql.vector.search.calls"))
+  for _, metric in ipairs { "insert.duration", "search.duration" } do
+    local point = support.select(points, "postgresql.vector." .. metric)[1]
+    assert.is_true(point.value > 0 and point.value < 10)
+  end
 end
 
 -- While replay is paused, the distance to the standby stands still.
@@ -153,7 +212,7 @@ end
 
 for _, major in ipairs(VERSIONS) do
   describe("the metrics of PostgreSQL " .. major, function()
-    local primary, standby, points
+    local primary, standby
 
     setup(function()
       primary = setup_primary(major)
@@ -171,8 +230,9 @@ for _, major in ipairs(VERSIONS) do
       assert(holder:query "begin")
       assert(holder:query "lock table orders in share update exclusive mode")
       assert(holder:query "select pg_advisory_lock(7), pg_current_xact_id()")
-      points = check(primary)
+      local points = check(primary)
       holder:close()
+      check_vectors(points)
       assert.equal("1", support.value(points, "postgresql.database.locks", { ["db.name"] = "app" },
         "lock_type=relation,mode=ShareUpdateExclusiveLock,relation=orders"))
       assert.equal("1", support.value(points, "postgresql.database.locks", { ["db.name"] = "app" },
@@ -186,13 +246,13 @@ for _, major in ipairs(VERSIONS) do
     end)
 
     it("are as a file of tests/golden has them", function()
-      golden.check(("metrics-%d.txt"):format(major), points)
+      golden.check(("metrics-%d.txt"):format(major), golden_scrape(primary))
     end)
 
     it("are on the standby what its views say", function()
       assert.is_truthy(caught_up(primary, standby))
       make_conflict(primary, standby)
-      points = check(standby)
+      local points = check(standby)
       assert.equal("1", support.value(points, "postgresql.query.conflicts", { ["db.name"] = "app" },
         "postgresql.conflict.type=snapshot"))
       assert.same({}, support.select(points, "postgresql.replication.data_delay"))

@@ -6,7 +6,7 @@ local M = {}
 local EXACT = {
   "connection.max", "database.count", "database.locks", "deadlocks", "function.calls", "index.size", "operations",
   "query.conflicts", "rows", "sequential_scans", "table.count", "table.size", "table.vacuum.count", "temp.io",
-  "temp_files",
+  "temp_files", "vector.insert.rows", "vector.search.calls", "vector.search.rows_returned",
 }
 for _, name in ipairs(EXACT) do EXACT["postgresql." .. name] = true end
 
