@@ -27,6 +27,10 @@ local ABOUT = [[
   select current_setting('server_version_num')::int / 10000 as version,
          pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all, quote_ident(current_user) as me]]
 
+-- What began after the statement did has just begun.
+local MS_SINCE = "case when %1 > statement_timestamp() then 0 "
+  .. "else round((extract(epoch from statement_timestamp() - %1) * 1000)::numeric, 3) end"
+
 --- What is wrong with the choice of events that a pipeline makes.
 ---@param events dbobs.event[]
 ---@param given table<string, boolean|string|number> by name: true, false, or the duration that is too long
@@ -45,7 +49,7 @@ function M.problem(events, given)
 end
 
 --- SQL for one version: a line that ends in `-- since N` or `-- before N` is there for those versions alone;
---- ms_since(x) is how long ago x was, in milliseconds.
+--- ms_since(x) is how long ago x was when the statement began, in milliseconds.
 ---@param sql string
 ---@param version integer
 ---@return string
@@ -57,8 +61,7 @@ function M.sql_for(sql, version)
     local outside = bound == "since" and version < number or bound == "before" and version >= number
     if not outside then lines[#lines + 1] = number and line:gsub("%s*%-%- %l+ %d+%s*$", "") or line end
   end
-  return (table.concat(lines, "\n"):gsub("ms_since(%b())",
-    "round((extract(epoch from clock_timestamp() - %1) * 1000)::numeric, 3)"))
+  return (table.concat(lines, "\n"):gsub("ms_since(%b())", MS_SINCE))
 end
 
 -- Whether the event is on, and its $1.
