@@ -231,6 +231,7 @@ static int l_request(lua_State *lua) {
     luax_check_interface(lua, 4, LUAX_SINK, "option 'sink': a topic");
     lua_setfield(lua, 3, "sink");
     lua_getfield(lua, 1, "batch");
+    if (!lua_isnil(lua, 4)) luax_check_interface(lua, 4, LUAX_BATCH, "option 'batch': a batch");
     lua_setfield(lua, 3, "batch");
     lua_getfield(lua, 1, "series");
     if (!lua_isnil(lua, 4)) luaL_checkudata(lua, 4, SERIES_CLASS);

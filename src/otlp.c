@@ -241,10 +241,11 @@ static bool write_part(struct otlp_request *request, size_t room) {
     return true;
 }
 
-enum sink_result otlp_flush(struct otlp_request *request, char *error, size_t size) {
+// Moves points of the open resource into records until at most `rest` bytes of them are left.
+static enum sink_result move_points(struct otlp_request *request, size_t rest, char *error, size_t size) {
     enum sink_result result = SINK_OK;
     size_t room = room_of_record(request);
-    while (otlp_metrics_bytes(request->metrics)) {
+    while (otlp_metrics_bytes(request->metrics) > rest) {
         if (write_part(request, room)) continue;
         enum sink_result put = put_record(request, error, size);
         if (put == SINK_FULL) return SINK_FULL;
@@ -253,8 +254,12 @@ enum sink_result otlp_flush(struct otlp_request *request, char *error, size_t si
     return result;
 }
 
+enum sink_result otlp_flush(struct otlp_request *request, char *error, size_t size) {
+    return move_points(request, room_of_record(request), error, size);
+}
+
 enum sink_result otlp_resource_end(struct otlp_request *request, char *error, size_t size) {
-    enum sink_result result = otlp_flush(request, error, size);
+    enum sink_result result = move_points(request, 0, error, size);
     if (result == SINK_FULL) return SINK_FULL;
     if (request->has_points) request->counts.resources++;
     close_resource(request);

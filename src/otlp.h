@@ -65,7 +65,8 @@ bool otlp_resource_is_open(const struct otlp_request *request);
 
 // The open resource's points would fill a record of their own: memory stays bounded when they are flushed now and then.
 bool otlp_is_large(const struct otlp_request *request);
-// Moves the open resource's points into records; more can be added. Results as of otlp_resource_end.
+// Moves so many of the open resource's points into records that it is not large; more can be added. Results as of
+// otlp_resource_end.
 enum sink_result otlp_flush(struct otlp_request *request, char *error, size_t size);
 // Ends the resource; one without points leaves nothing. SINK_FULL: call it again when the sink has room. SINK_ERROR:
 // a record is lost, and `error` says why; the request goes on.

@@ -3,6 +3,7 @@
 #ifndef DBOBS_WIRE_H
 #define DBOBS_WIRE_H
 
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -36,8 +37,9 @@ static inline char *wire_field(char *at, int tag, size_t len) {
 }
 
 static inline char *wire_fixed64(char *at, uint64_t value) {
-    for (int i = 0; i < 8; i++) at[i] = (char)(value >> 8 * i);
-    return at + 8;
+    value = htole64(value);
+    memcpy(at, &value, sizeof value);
+    return at + sizeof value;
 }
 
 static inline char *wire_copy(char *at, const void *data, size_t len) {

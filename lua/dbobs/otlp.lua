@@ -35,19 +35,21 @@ local M = {}
 local request = {}
 request.__index = request
 
--- Calls a function of the core; what it raises is a misuse, told at the line of the caller's caller.
-local function checked(name, fn, ...)
+-- Calls a function of the core. What it raises is a misuse, told at `level`, counted as error does from here: TAIL when
+-- the function that users call does so last and has left its frame, else DIRECT, or THROUGH when_there_is_room.
+local DIRECT, TAIL, THROUGH = 3, 3, 4
+local function checked(level, name, fn, ...)
   local ok, result, cause = pcall(fn, ...)
   if ok then return result, cause end
-  error(("otlp.%s: %s"):format(name, (tostring(result):gsub("^bad argument #%d+ to '.-' %((.*)%)$", "%1"))), 3)
+  error(("otlp.%s: %s"):format(name, (tostring(result):gsub("^bad argument #%d+ to '.-' %((.*)%)$", "%1"))), level)
 end
 
--- Calls a method of the core that answers false while the sink has no room. Only ever as a tail call: then the caller
--- of the one that calls it is whom a misuse is told.
-local function when_there_is_room(self, method, chunk, plan)
+-- Calls a method of the core that answers false while the sink has no room.
+local function when_there_is_room(self, level, method, chunk, plan)
   local again = false
   while true do
-    local ok, cause = checked(method, self.core[method], self.core, chunk, plan, again)
+    local ok, cause = checked(level, method, self.core[method], self.core, chunk, plan, again)
+    if ok == nil then self.lost = self.lost or cause end
     if ok ~= false then return ok, cause end
     task.wait(self.sink)
     again = true
@@ -69,7 +71,7 @@ M.series = core.series
 ---@param plan {resource: string[][]|nil, identity: string[]|nil, reset: string|nil, points: table[]}
 ---@return userdata plan
 function M.plan(plan)
-  local made = checked("plan", core.plan, plan)
+  local made = checked(DIRECT, "plan", core.plan, plan)
   return made
 end
 
@@ -77,7 +79,7 @@ end
 ---@param options dbobs.otlp.options
 ---@return dbobs.otlp.request
 function M.request(options)
-  local made = checked("request", core.request, options)
+  local made = checked(DIRECT, "request", core.request, options)
   return setmetatable({ core = made, sink = options.sink }, request)
 end
 
@@ -86,17 +88,18 @@ end
 ---@param plan userdata
 ---@return boolean|nil ok, string|nil error a record was lost
 function request:rows(chunk, plan)
-  local ok, cause = when_there_is_room(self, "end_resource")
-  if not ok then return nil, cause end
-  return when_there_is_room(self, "rows", chunk, plan)
+  local ended, lost = when_there_is_room(self, THROUGH, "end_resource")
+  local ok, cause = when_there_is_room(self, THROUGH, "rows", chunk, plan)
+  if not ended then return nil, lost end
+  return ok, cause
 end
 
 --- Begins a resource, to which points are added; it ends with the next one, with rows or with finish.
 ---@param attributes string[][]|nil { { name, text }, ... } besides those of every resource
 ---@return boolean|nil ok, string|nil error a record was lost
 function request:resource(attributes)
-  local ok, cause = when_there_is_room(self, "end_resource")
-  checked("resource", self.core.begin, self.core, attributes)
+  local ok, cause = when_there_is_room(self, THROUGH, "end_resource")
+  checked(DIRECT, "resource", self.core.begin, self.core, attributes)
   return ok, cause
 end
 
@@ -106,7 +109,7 @@ end
 ---@param plan userdata whose `resource` and `identity` do not count here
 ---@return boolean|nil ok, string|nil error a record was lost
 function request:points(chunk, plan)
-  return when_there_is_room(self, "points", chunk, plan)
+  return when_there_is_room(self, TAIL, "points", chunk, plan)
 end
 
 --- Adds one point to the resource; may wait, as `points` does.
@@ -115,19 +118,19 @@ end
 ---@param attributes string[][]|nil { { name, text }, ... }
 ---@return boolean|nil ok, string|nil error a record was lost
 function request:point(metric, value, attributes)
-  if checked("point", self.core.point, self.core, metric, value, attributes) then
-    return when_there_is_room(self, "flush")
+  if checked(DIRECT, "point", self.core.point, self.core, metric, value, attributes) then
+    return when_there_is_room(self, TAIL, "flush")
   end
   return true
 end
 
 --- Sends what has not been sent. Waits while the sink has no room.
----@return boolean|nil ok, string|nil error a record was lost
+---@return boolean|nil ok, string|nil error of the first record of the request that was lost
 function request:finish()
-  local ended, cause = when_there_is_room(self, "end_resource")
-  local ok, last_cause = when_there_is_room(self, "finish")
-  if not ended then return nil, cause end
-  return ok, last_cause
+  when_there_is_room(self, THROUGH, "end_resource")
+  when_there_is_room(self, THROUGH, "finish")
+  if self.lost then return nil, self.lost end
+  return true
 end
 
 --- Drops what has not been sent.

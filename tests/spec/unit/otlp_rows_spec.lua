@@ -299,6 +299,10 @@ describe("otlp misuse is told at the caller's line", function()
     told("point: table expected", function() one:point(KINDS[1], 1, "a") end)
   end)
 
+  it("when a batch is none", function()
+    told("request: .*batch", function() request(memory(), { batch = {} }) end)
+  end)
+
   it("when a resource, a request or a plan is none", function()
     told("resource: .*{ name, text }", function() one:resource { { "a", 1 } } end)
     told("points: no resource", function() one:points(pgresult.make({}, {}), otlp.plan { points = {} }) end)

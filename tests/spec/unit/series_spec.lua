@@ -118,7 +118,8 @@ describe("start times of rows", function()
       function(one)
         assert(one:resource { { "table", "t" } })
         assert(one:points(pgresult.make({ "n", "m" }, { { "5", "x" } }), otlp.plan {
-          points = { { metric = counter, column = "n", constants = { { "kind", "y" } }, columns = { { "mode", "m" } } } },
+          points = { { metric = counter, column = "n", constants = { { "kind", "y" } },
+            columns = { { "mode", "m" } } } },
         }))
       end,
     }
