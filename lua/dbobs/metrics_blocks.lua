@@ -212,11 +212,13 @@ local function statement(self, block, columns, locks)
   return table.concat(sql, "\n")
 end
 
--- Names those of the relations $1 that are the block's: they are left out of it.
+-- Names those of the relations $1 that are the block's, behind $2 and up to $3: they were left out of it.
 local function left_out_statement(self, block)
   local where = block.where and ("(%s) and "):format(complete(block.where, self.wanted)) or ""
-  return ("select %s::oid::regclass::text as name\nfrom %s\nwhere %s%s = any ($1::oid[])"):format(block.locks,
-    complete(block.from, self.wanted), where, block.locks)
+  local sql = [[select %s::oid::regclass::text as name
+    from %s
+    where %s%s = any ($1::oid[]) and %s > $2::oid and %s <= $3::oid]]
+  return sql:format(block.locks, complete(block.from, self.wanted), where, block.locks, block.locks, block.locks)
 end
 
 -- The attributes of a row's resource, and those of its points, in the model.
@@ -291,7 +293,8 @@ end
 ---@field locks boolean|nil the statement has two parameters: $1 oid[], relations to be left out, and $2 oid: only
 ---   relations behind it are asked; rows come in this order
 ---@field locks_column string|nil the column with a row's relation
----@field left_out string|nil the statement that names those of the relations $1 oid[] that are the block's
+---@field left_out string|nil the statement that names those of the relations $1 oid[] that are the block's, behind
+---   $2 oid and up to $3 oid
 ---@field reset_column string|nil the column with the microseconds since the reset of the block's counters
 ---@field extensions string[]|nil must be in the database, see dbobs.metrics_extensions
 

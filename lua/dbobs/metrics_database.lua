@@ -15,7 +15,8 @@ local VERSION = require("dbobs.core.sys").version()
 local LOCKED = "55P03"
 -- Connecting: dropped or renamed since it was listed.
 local NO_SUCH_DATABASE = "3D000"
--- How often a statement is sent again that met a lock.
+local LAST_OID = 4294967295
+-- How often a statement is sent that meets a lock.
 local LOCK_ATTEMPTS = 5
 
 -- Who waits for such a lock is in the way as well: our own lock would queue behind it.
@@ -142,11 +143,12 @@ function M.report_unused(run, set)
   end
 end
 
--- What is to be asked of each block: {block, sql, rows = how many came, last = the last relation, by its number}.
+-- What is to be asked of each block: {block, sql, rows = how many came, last = the last relation, by its number,
+-- attempts = what each left out, behind which relation}.
 local function plan(one)
   for _, block in ipairs(one.set.relations) do
     local sql = statement_of(one, block)
-    one.asked[#one.asked + 1] = sql and { block = block, sql = sql, rows = 0, last = 0 }
+    one.asked[#one.asked + 1] = sql and { block = block, sql = sql, rows = 0, last = 0, attempts = {} }
   end
 end
 
@@ -154,6 +156,7 @@ end
 -- which it can go on.
 local function relation_statement(one, asked)
   local block = asked.block
+  if block.locks then asked.attempts[#asked.attempts + 1] = { locked = one.locked, behind = asked.last } end
   return {
     name = block.name,
     sql = asked.sql,
@@ -174,33 +177,18 @@ local function relation_statement(one, asked)
   }
 end
 
--- The statement that names what is left out of a block.
-local function left_out_statement(one, asked)
+-- The statement that names what the i-th attempt at a block left out: up to the relation where the next one began.
+local function left_out_statement(one, asked, i)
+  local attempt, following = asked.attempts[i], asked.attempts[i + 1]
   return {
-    name = "locked " .. asked.block.name,
+    name = ("locked %s, attempt %d"):format(asked.block.name, i),
     sql = extensions.statement({ sql = asked.block.left_out, extensions = asked.block.extensions }, one.extensions),
-    args = { one.locked },
+    args = { attempt.locked, attempt.behind, following and following.behind or LAST_OID },
     each = function(chunk)
       for _, row in ipairs(chunk:rows()) do one.left_out[#one.left_out + 1] = row.name end
       asked.rows = asked.rows + chunk:count()
     end,
   }
-end
-
--- Whether a connection that was kept had died unnoticed: nothing has come over it, so another one is as good.
-local function died_before(one, cause, info)
-  if not (info and info.lost) or not cause:find "^guest%.snapshot" then return false end
-  for _, asked in ipairs(one.asked) do
-    if asked.rows > 0 then return false end
-  end
-  return true
-end
-
--- Sends the statements, and once more over a new connection when the kept one is dead.
-local function snapshot(one, statements)
-  local failures, cause, info = one.run:snapshot(one.name, statements)
-  if failures or not died_before(one, cause, info) then return failures, cause, info end
-  return one.run:snapshot(one.name, statements)
 end
 
 local function new_statements(one, asked_again)
@@ -214,17 +202,19 @@ local function met_locks(failures, statements)
   local list = {}
   for _, statement in ipairs(statements) do
     local failure = failures[statement.name]
-    if failure and failure.sqlstate == LOCKED and statement.asked and statement.asked.block.locks then list[#list + 1] = statement.asked end
+    local asked = failure and failure.sqlstate == LOCKED and statement.asked
+    if asked and asked.block.locks then list[#list + 1] = asked end
   end
   return list
 end
 
--- Names what is left out. One that was locked only after its row had come is not left out; it is not among them.
+-- Names what was left out, and counts it among a block's rows.
 local function name_left_out(one)
-  if not one.locked then return end
   local statements = {}
   for _, asked in ipairs(one.asked) do
-    if asked.block.left_out then statements[#statements + 1] = left_out_statement(one, asked) end
+    for i, attempt in ipairs(asked.attempts) do
+      if attempt.locked then statements[#statements + 1] = left_out_statement(one, asked, i) end
+    end
   end
   if #statements > 0 then one.run:snapshot(one.name, statements) end
 end
@@ -237,7 +227,7 @@ local function ask(one)
   local statements = new_statements(one, one.asked)
   statements[#statements + 1] = one.extensions_statement
   if #statements == 0 then return {} end
-  local failures, cause, info = snapshot(one, statements)
+  local failures, cause, info = one.run:snapshot(one.name, statements)
   for _ = 2, LOCK_ATTEMPTS do
     local again = failures and met_locks(failures, statements) or {}
     if #again == 0 then break end

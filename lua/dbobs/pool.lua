@@ -181,7 +181,7 @@ function M.use(target, database, fn)
       db:close()
       return guard.refusal(name)
     end
-    db.rows_taken = 0
+    db.rows_taken, db.uses = 0, (db.uses or 0) + 1
     return fn(db)
   end))
 end

@@ -77,14 +77,22 @@ end
 ---@param statements table[] see dbobs.guest.snapshot
 ---@return table<string, table>|nil failures by statement name; nil when the connection could not be had or was lost
 ---@return string|nil cause
+---@return table|nil info see dbobs.pool.use
 function run:snapshot(database, statements)
   local target = self.target
-  return pool.use(target, database, function(db)
-    return guest.snapshot(db, statements, {
+  local again
+  local function ask(db)
+    local failures, cause, info = guest.snapshot(db, statements, {
       statement_timeout = target.options.statement_timeout,
       lock_timeout = target.options.lock_timeout,
     })
-  end)
+    -- A kept connection that had died unnoticed: nothing has come over it, so a new one is as good.
+    again = not failures and info and info.lost and db.uses > 1 and db.rows_taken == 0
+    return failures, cause, info
+  end
+  local failures, cause, info = pool.use(target, database, ask)
+  if again and not info.blocked then return pool.use(target, database, ask) end
+  return failures, cause, info
 end
 
 --- Adds to one of this collector's counters.

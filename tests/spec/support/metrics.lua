@@ -45,7 +45,8 @@ end
 ---@param given table an entry of targets.lua
 ---@param to userdata|nil a memory sink; nil makes one without limits
 ---@param chosen table|nil options of the collector, over its defaults
----@return table scraper scraper:collect() -> points, records, the run, or nil and the cause; scraper:close()
+---@return table scraper scraper:collect() -> points, records, the run, or nil and the cause; scraper:close();
+---   scraper.options of the collector; scraper.before(run, database) is called before each snapshot
 function M.scraper(collector, given, to, chosen)
   local target = assert(target_module.new(given))
   local state, sink = {}, to or memory()
@@ -53,16 +54,23 @@ function M.scraper(collector, given, to, chosen)
   for name, value in pairs(collector.options) do options[name] = value end
   for name, value in pairs(chosen or {}) do options[name] = value end
   assert(not collector.problem(options), collector.problem(options))
-  local scraper = {}
+  local scraper = { options = options, before = function() end }
 
   function scraper.collect()
     local current = run.new({ target = target, options = options, state = state, collector = collector },
       sink)
-    local tell = current.tell
-    current.told = {}
+    local tell, snapshot = current.tell, current.snapshot
+    current.told, current.counted = {}, {}
+    function current:count(name, n)
+      self.counted[name] = (self.counted[name] or 0) + (n or 1)
+    end
     function current:tell(what, active, why)
       if active then self.told[what] = why end
       tell(self, what, active, why)
+    end
+    function current:snapshot(database, statements)
+      scraper.before(self, database)
+      return snapshot(self, database, statements)
     end
     local ok, cause = collector.collect(current)
     local records, points = sink:take(), {}
