@@ -45,8 +45,9 @@ end
 ---@param given table an entry of targets.lua
 ---@param to userdata|nil a memory sink; nil makes one without limits
 ---@param chosen table|nil options of the collector, over its defaults
----@return table scraper scraper:collect() -> points, records, the run, or nil and the cause; scraper:close();
----   scraper.options of the collector; scraper.before(run, database) is called before each snapshot
+---@return table scraper scraper.collect() -> points, records, the run, or nil and the cause; scraper.close();
+---   scraper.options of the collector; scraper.before(run, database) is called before each snapshot. The run has
+---   besides `told`, conditions and their causes, `counted`, its counters, and `sent`, the statements
 function M.scraper(collector, given, to, chosen)
   local target = assert(target_module.new(given))
   local state, sink = {}, to or memory()
@@ -60,7 +61,7 @@ function M.scraper(collector, given, to, chosen)
     local current = run.new({ target = target, options = options, state = state, collector = collector },
       sink)
     local tell, snapshot = current.tell, current.snapshot
-    current.told, current.counted = {}, {}
+    current.told, current.counted, current.sent = {}, {}, {}
     function current:count(name, n)
       self.counted[name] = (self.counted[name] or 0) + (n or 1)
     end
@@ -70,6 +71,7 @@ function M.scraper(collector, given, to, chosen)
     end
     function current:snapshot(database, statements)
       scraper.before(self, database)
+      for _, statement in ipairs(statements) do self.sent[#self.sent + 1] = statement.sql end
       return snapshot(self, database, statements)
     end
     local ok, cause = collector.collect(current)
@@ -84,6 +86,15 @@ function M.scraper(collector, given, to, chosen)
   end
 
   return scraper
+end
+
+--- Collects once, with connections of its own.
+---@return table[] points, table[] records, table run
+function M.collect(collector, given, chosen)
+  local scraper = M.scraper(collector, given, nil, chosen)
+  local points, records, current = scraper.collect()
+  scraper.close()
+  return assert(points, records), records, current
 end
 
 --- The option `metrics` that switches every metric on.
