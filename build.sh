@@ -12,7 +12,8 @@ cache=${DBOBS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/dbobs}
 packages_build="binutils bison=bison bzip2=bzip2 ca-certificates debian-archive-keyring flex=flex gcc git=git libc-bin
     libc6-dev linux-libc-dev make=make musl-tools patch=patch perl=perl protobuf-c-compiler xz-utils=xz"
 packages_demo="postgresql postgresql-contrib procps=ps util-linux"
-packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm valgrind=valgrind
+packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm
+    pgbouncer=pgbouncer valgrind=valgrind
     clang=clang libclang-rt-14-dev"
 packages_lint="clang-format=clang-format cppcheck=cppcheck lua-check=luacheck shellcheck=shellcheck"
 
@@ -90,9 +91,11 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
 }
 
-# Debian's postgresql starts a server on port 5432 when it is installed. Nobody asked for that one: while the package
-# is being installed, a drop-in of its own configuration says not to.
+# Debian's postgresql starts a server on port 5432 when it is installed, and pgbouncer one on 6432. Nobody asked for
+# those: while the packages are being installed, a drop-in of postgresql's configuration says not to, and the policy for
+# starting services, where there is none.
 no_cluster=/etc/postgresql-common/createcluster.d/dbobs-build.conf
+no_services=/usr/sbin/policy-rc.d
 
 install_packages() {
     command -v dpkg-query >/dev/null || die "this installs Debian packages; elsewhere, install what './build.sh packages all' prints"
@@ -106,6 +109,15 @@ install_packages() {
             echo "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
             ;;
     esac
+    case " ${missing[*]} " in
+        *" pgbouncer "*)
+            if [ ! -e "$no_services" ]; then
+                hold_services=yes
+                printf '#!/bin/sh\nexit 101\n' | as_root tee "$no_services" >/dev/null
+                as_root chmod 755 "$no_services"
+            fi
+            ;;
+    esac
     # The package index may never have been fetched, or be too old to be true.
     if ! apt_install >/dev/null 2>&1; then
         as_root apt-get update -q >&2
@@ -116,10 +128,11 @@ install_packages() {
 # Scratch files and folders carry this process's number as their last part.
 scratch() { mktemp -d "$cache/$1.XXXXXX.$$"; }
 
-hold_cluster=
+hold_cluster='' hold_services=''
 clean_up() {
     rm -rf "$cache"/*."$$"
     [ -z "$hold_cluster" ] || as_root rm -f "$no_cluster"
+    [ -z "$hold_services" ] || as_root rm -f "$no_services"
 }
 
 # The binary itself: make decides what is old.

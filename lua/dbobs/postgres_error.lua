@@ -40,6 +40,9 @@ local CONNECT_TEXTS = {
   { "does not match host name", "the certificate is another host's: check the option host" },
   { "invalid response to SSL negotiation", "what listens there is no PostgreSQL: check the option port" },
   { "expected authentication request", "what listens there is no PostgreSQL: check the option port" },
+  { "unsupported startup parameter", "pgbouncer takes no such option: leave it out, or add it to pgbouncer's setting "
+    .. "ignore_startup_parameters" },
+  { "no such database", "add it, or '*', to pgbouncer's section [databases]" },
   { "server closed the connection unexpectedly", "the server is restarting, or what listens there is no PostgreSQL" },
 }
 
@@ -72,6 +75,12 @@ local function statement_advice(failure, user)
   if state == "42501" then return missing_grant(message, user) end
   local missing = state == "42P01" or state == "55000" or state == "42883"
   if missing and message:find("pg_stat_statements", 1, true) then return PRELOAD end
+  if message:find("admin console", 1, true) then
+    return "'pgbouncer' is pgbouncer's own console and no database: connect to a database (option dbname)"
+  end
+  if message:find("statement pooling", 1, true) then
+    return "dbobs reads in transactions: set pgbouncer's pool_mode = transaction (or session) for this user or database"
+  end
   if state == "57P01" or state == "57P02" then return "the server is shutting down, or an administrator ended it" end
   if state == "55P03" then return "another session holds the lock; nothing was waited for longer than lock_timeout" end
 end
@@ -89,8 +98,10 @@ local function is_passing(state)
 end
 
 -- Whether the server does not want this user in this database, rather than being unable: pg_hba.conf, the privilege
--- CONNECT, datallowconn, and datconnlimit, whose SQLSTATE says that there are too many connections of all.
+-- CONNECT, datallowconn, and datconnlimit, whose SQLSTATE says that there are too many connections of all. And a pooler
+-- that does not know the database.
 local function is_refusal(state, cause)
+  if state == "08P01" then return cause:find("no such database", 1, true) ~= nil end
   if state == "53300" then return cause:find "LOCATION:%s+CheckMyDatabase" ~= nil end
   return state ~= nil and (state:find "^28" ~= nil or state == "42501" or state == "55000")
 end

@@ -107,6 +107,10 @@ end
 ---@return table server with host, port, user, password, socket, log, data, dir
 function M.postgres(options) return get("postgres", options) end
 
+--- A pgbouncer: {name=, "--server", the port of the PostgreSQL server, and further words of `pgbouncer.sh start`}.
+---@return table server with host, port, user, password, dir
+function M.pgbouncer(options) return get("pgbouncer", options) end
+
 --- A Kafka broker: {name=, and further words of `kafka.sh start`}.
 ---@return table server with bootstrap, dir
 function M.kafka(options) return get("kafka", options) end
