@@ -27,6 +27,7 @@ struct follower {
     struct tail *tail;
     struct batch *batch;    // of the lines since the last commit
     struct record *held;    // built, and refused by a full sink
+    int64_t held_offset;    // where its line begins
     struct parser *parser;  // that pump was first given, which holds the record
 };
 
@@ -154,6 +155,7 @@ static int l_pump(lua_State *lua) {
             const struct pglog_line read = {line.text,       line.len,         line.dropped,
                                             line.first_line, line.truncations, line.offset};
             follower->held = pglog_read(log, &read, now_us);
+            follower->held_offset = line.offset;
         }
         size_t len = follower->held->value.len;
         enum sink_result put = record_put(follower->held, sink, follower->batch, error, sizeof error);
@@ -172,6 +174,15 @@ static int l_pump(lua_State *lua) {
     return 2;
 }
 
+// follower:leave(): pump is not called any more: what it has sent counts, a line that the sink refused does not
+static int l_leave(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    if (follower->held) tail_hand_back(follower->tail, follower->held_offset);
+    follower->held = NULL;
+    commit(follower);
+    return 0;
+}
+
 // follower:note() -> text of an event that somebody should know of | nil
 static int l_note(lua_State *lua) {
     char *note = tail_take_note(check_follower(lua)->tail);
@@ -180,12 +191,14 @@ static int l_note(lua_State *lua) {
     return 1;
 }
 
-// follower:conditions() -> why the path cannot be followed | nil, why the checkpoint cannot be written | nil
+// follower:conditions() -> why the path cannot be followed | nil, why the checkpoint cannot be written | nil, why a
+// file cannot be read | nil
 static int l_conditions(lua_State *lua) {
     const struct tail *tail = check_follower(lua)->tail;
     lua_pushstring(lua, tail_path_condition(tail));
     lua_pushstring(lua, tail_checkpoint_condition(tail));
-    return 2;
+    lua_pushstring(lua, tail_read_condition(tail));
+    return 3;
 }
 
 // follower:progress() -> bytes of the files, bytes acknowledged, files, batches in flight, whether all is saved
@@ -254,9 +267,9 @@ static int l_pglog_problems(lua_State *lua) {
 }
 
 static const luaL_Reg methods[] = {
-    {"next", l_next},         {"commit", l_commit}, {"acknowledge", l_acknowledge},
-    {"pump", l_pump},         {"note", l_note},     {"conditions", l_conditions},
-    {"progress", l_progress}, {"close", l_close},   {NULL, NULL},
+    {"next", l_next},   {"commit", l_commit}, {"acknowledge", l_acknowledge}, {"pump", l_pump},
+    {"leave", l_leave}, {"note", l_note},     {"conditions", l_conditions},   {"progress", l_progress},
+    {"close", l_close}, {NULL, NULL},
 };
 static const luaL_Reg meta[] = {{"__gc", l_close}, {NULL, NULL}};
 static const luaL_Reg pglog_methods[] = {{"read", l_pglog_read}, {"problems", l_pglog_problems}, {NULL, NULL}};

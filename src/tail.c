@@ -16,6 +16,7 @@
 #define READ_SIZE (128 * 1024)
 #define LONGEST_LINE (16 * 1024 * 1024)  // of a longer one the rest is counted and left out
 #define KEPT_BUFFER (1024 * 1024)        // a larger one is given back when it is empty
+#define TURN_BYTES (4 * 1024 * 1024)     // of a file that grows meanwhile, before the others of its pattern
 
 static void on_timer(uv_timer_t *timer);
 static void on_watch(uv_fs_event_t *watch, const char *name, int events, int status);
@@ -99,6 +100,14 @@ struct wakeup *tail_news(struct tail *tail) {
     return &tail->news;
 }
 
+// What lasts of failed reads: one file's, the others' follow when that is over.
+static void tell_unreadable(struct tail *tail) {
+    char text[512] = "";
+    for (struct tail_file *file = tail->files; file && !*text; file = file->next)
+        if (file->unreadable) snprintf(text, sizeof text, "cannot read %s: %s", file->path, strerror(file->unreadable));
+    tail_set_condition(tail, tail->read_condition, sizeof tail->read_condition, text);
+}
+
 static void on_timer(uv_timer_t *timer) {
     struct tail *tail = timer->data;
     if (!tail->watching) watch_directory(tail);
@@ -106,6 +115,7 @@ static void on_timer(uv_timer_t *timer) {
     if (tail->look || !tail->watching || !tail->is_pattern || ++tail->polls % 10 == 0) tail_scan(tail, false);
     stat_files(tail);
     tail_drop_finished(tail);
+    tell_unreadable(tail);
     tail_save(tail);
 }
 
@@ -128,13 +138,15 @@ static void on_watch(uv_fs_event_t *watch, const char *name, int events, int sta
     wakeup_signal(&tail->news);
 }
 
-// Finds the files that changed since their end was reached, and the rotated ones whose last half line is due.
+// Finds the files that changed since their end was reached or that could not be read, and the rotated ones whose last
+// half line is due.
 static void stat_files(struct tail *tail) {
     int64_t now = clock_monotonic_ns();
     for (struct tail_file *file = tail->files; file; file = file->next) {
         struct stat status;
         if (file->fd < 0 || !file->eof_ns || fstat(file->fd, &status)) continue;
-        bool changed = status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
+        bool changed =
+            file->unreadable || status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
         bool due =
             file->gone && file->seen_size > file->read && now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
         if (changed) file->eof_ns = 0;
@@ -219,10 +231,29 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
     file->seen_size = status->st_size;
     file->seen_mtime_ns = tail_file_mtime_ns(status);
     if (changed) file->eof_ns = now;
+    file->turn_bytes = 0;
     bool due = file->gone && now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
     if (!due || !tail->buffer.len) return OUTCOME_NOTHING;
     hand_out(tail, line, tail->buffer.len, 0);
     return OUTCOME_LINE;
+}
+
+// A read failed, which says nothing of what is in the file: it is tried again at the next poll.
+static enum outcome cannot_read(struct tail_file *file) {
+    file->unreadable = errno ? errno : EIO;
+    file->eof_ns = clock_monotonic_ns();
+    return OUTCOME_NOTHING;
+}
+
+// A file that grows as fast as it is read would keep the others of its pattern waiting for ever. One that does not grow
+// is read to its end: it is the older log.
+static void count_turn(const struct tail *tail, const struct stat *status, ssize_t got) {
+    struct tail_file *file = tail->current;
+    if (!file->turn_bytes) file->turn_size = status->st_size;
+    file->turn_bytes += got;
+    if (file->turn_bytes < TURN_BYTES || status->st_size == file->turn_size) return;
+    file->served = tail->is_pattern;
+    file->turn_bytes = 0;
 }
 
 // Reads on in the current file.
@@ -232,16 +263,13 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     shift_buffer(tail);
     buf_reserve(&tail->buffer, READ_SIZE);
     int64_t at = tail->buffer_offset + (int64_t)(tail->buffer.len + tail->dropped);
-    if (fstat(file->fd, &status)) return OUTCOME_NOTHING;
+    if (fstat(file->fd, &status)) return cannot_read(file);
     ssize_t got = pread(file->fd, tail->buffer.data + tail->buffer.len, READ_SIZE, at);
-    if (got < 0) {
-        char text[512];
-        snprintf(text, sizeof text, "cannot read %s: %s", file->path, strerror(errno));
-        tail_set_condition(tail, tail->path_condition, sizeof tail->path_condition, text);
-        return OUTCOME_NOTHING;
-    }
     // Only now: a truncation between this and the read would make new bytes look like the old file's.
-    if (!tail_file_unchanged(file) || (got == 0 && status.st_size < at)) {
+    int unchanged = got < 0 ? -1 : tail_file_unchanged(file);
+    if (unchanged < 0) return cannot_read(file);
+    file->unreadable = 0;
+    if (!unchanged || (got == 0 && status.st_size < at)) {
         tail_begin_anew(tail, file);
         tail->current = NULL;  // in the buffer is at most half a line
         return OUTCOME_MORE;
@@ -250,7 +278,9 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     file->eof_ns = 0;
     if (tail->buffer.len >= LONGEST_LINE) return skip_rest(tail, line, (size_t)got) ? OUTCOME_LINE : OUTCOME_MORE;
     tail->buffer.len += (size_t)got;
-    return next_in_buffer(tail, line) ? OUTCOME_LINE : OUTCOME_MORE;
+    if (!next_in_buffer(tail, line)) return OUTCOME_MORE;
+    count_turn(tail, &status, got);
+    return OUTCOME_LINE;
 }
 
 // Whether reading the file may give something: it changed since its end was reached, or its last half line is due.
@@ -264,7 +294,13 @@ static bool is_promising(const struct tail *tail, const struct tail_file *file) 
 // A file without a complete first line: waits for it, unless the file is a rotated one's rest.
 static bool is_readable(struct tail *tail, struct tail_file *file) {
     if (*file->first_line) return true;
-    if (tail_file_identify(file)) {
+    int identified = tail_file_identify(file);
+    if (identified < 0) {
+        cannot_read(file);
+        return false;
+    }
+    file->unreadable = 0;
+    if (identified) {
         tail->unsaved = true;
         return true;
     }
@@ -283,27 +319,54 @@ static bool is_readable(struct tail *tail, struct tail_file *file) {
 static bool must_record(struct tail *tail) {
     if (tail->recorded || !tail->checkpoint.path) return false;
     tail->unsaved = true;
-    tail_save(tail);
+    // One that could not be written is tried again at the next poll.
+    if (!*tail->checkpoint_condition) tail_save(tail);
     return true;
 }
 
-bool tail_next(struct tail *tail, struct tail_line *line) {
-    if (next_in_buffer(tail, line)) return true;
-    if (tail->look) tail_scan(tail, false);
+// The next line of the files that have not had their turn of this round. Sets `round_over` when others have something.
+static bool next_of_round(struct tail *tail, struct tail_line *line, bool *round_over) {
+    *round_over = false;
     for (struct tail_file *file = tail->files; file;) {
         if (!is_promising(tail, file) || !is_readable(tail, file)) {
             file = file->next;
             continue;
         }
-        if (*file->first_line && must_record(tail)) return false;
+        if (file->served) {
+            *round_over = true;
+            file = file->next;
+            continue;
+        }
         // Lines of one commit are of one file.
-        if (tail->open_file && tail->open_file != file) return false;
+        bool others = tail->open_file && tail->open_file != file;
+        if (others || (*file->first_line && must_record(tail))) {
+            *round_over = false;
+            return false;
+        }
         take_up(tail, file);
         enum outcome outcome = read_more(tail, line);
         if (outcome == OUTCOME_LINE) return true;
         if (outcome == OUTCOME_NOTHING) file = file->next;
     }
     return false;
+}
+
+bool tail_next(struct tail *tail, struct tail_line *line) {
+    if (next_in_buffer(tail, line)) return true;
+    if (tail->look) tail_scan(tail, false);
+    bool round_over;
+    while (!next_of_round(tail, line, &round_over)) {
+        if (!round_over) return false;
+        for (struct tail_file *file = tail->files; file; file = file->next) file->served = false;
+    }
+    return true;
+}
+
+void tail_hand_back(struct tail *tail, int64_t offset) {
+    if (!tail->open_file) return;
+    tail->open_file->read = tail->open_end = offset;
+    tail->open_file->eof_ns = 0;
+    tail->current = NULL;
 }
 
 size_t tail_uncommitted(const struct tail *tail) {

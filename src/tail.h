@@ -43,6 +43,8 @@ bool tail_next(struct tail *tail, struct tail_line *line);
 // All lines so far were handled: their records were put with `batch`, whose last report acknowledges them; NULL, or a
 // batch that was not used, acknowledges them at once.
 void tail_commit(struct tail *tail, struct batch *batch);
+// The line that was handed out last, from `offset` on, was not handled: it is handed out again.
+void tail_hand_back(struct tail *tail, int64_t offset);
 // Bytes handed out since the last commit.
 size_t tail_uncommitted(const struct tail *tail);
 // Takes acknowledgements in; -1 with `error` when a batch failed: the follower is then back at its checkpoint.
@@ -51,8 +53,10 @@ int tail_acknowledge(struct tail *tail, char *error, size_t size);
 // Signalled when there may be lines, acknowledgements, a note or another condition.
 struct wakeup *tail_news(struct tail *tail);
 
-// What lasts: why the path cannot be followed now, why the checkpoint cannot be written. NULL when all is well.
+// What lasts: why the path cannot be followed now, why a file cannot be read, why the checkpoint cannot be written.
+// NULL when all is well.
 const char *tail_path_condition(const struct tail *tail);
+const char *tail_read_condition(const struct tail *tail);
 const char *tail_checkpoint_condition(const struct tail *tail);
 // Takes the oldest event that somebody should know of; the caller frees it. NULL when there is none.
 char *tail_take_note(struct tail *tail);

@@ -2,7 +2,6 @@
 // changes the first line: so each kind of rotation is told from the others.
 #include "tail_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -57,37 +56,40 @@ static void hash(const char *text, size_t len, char out[CHECKPOINT_HASH]) {
     snprintf(out, CHECKPOINT_HASH, "%016llx", (unsigned long long)value);
 }
 
-bool tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]) {
+int tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]) {
     char *line = xmalloc(LONGEST_FIRST_LINE);
     ssize_t got = pread(fd, line, LONGEST_FIRST_LINE, 0);
+    int saved = errno;
     const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
     bool complete = end || got == LONGEST_FIRST_LINE;
     if (complete) hash(line, end ? (size_t)(end - line) : (size_t)got, first_line);
     free(line);
-    return complete;
+    errno = saved;
+    return got < 0 ? -1 : complete;
 }
 
-bool tail_file_identify(struct tail_file *file) {
-    if (*file->first_line) return true;
+int tail_file_identify(struct tail_file *file) {
+    if (*file->first_line) return 1;
     char first_line[CHECKPOINT_HASH];
-    if (file->fd < 0 || !tail_file_hash(file->fd, first_line)) return false;
+    int known = tail_file_hash(file->fd, first_line);
+    if (known <= 0) return known;
     ssize_t got = pread(file->fd, file->head, TAIL_HEAD, 0);
-    if (got <= 0) return false;
+    if (got <= 0) return (int)got;
     const char *end = memchr(file->head, '\n', (size_t)got);
     file->head_len = end ? (size_t)(end - file->head) + 1 : (size_t)got;
     memcpy(file->first_line, first_line, sizeof first_line);
-    return true;
+    return 1;
 }
 
-bool tail_file_unchanged(const struct tail_file *file) {
+int tail_file_unchanged(const struct tail_file *file) {
     char head[TAIL_HEAD];
     ssize_t got = pread(file->fd, head, file->head_len, 0);
+    if (got < 0) return -1;
     return got == (ssize_t)file->head_len && memcmp(head, file->head, file->head_len) == 0;
 }
 
 bool tail_file_is_same_content(const struct tail_file *file, int fd, int64_t size) {
-    char first_line[CHECKPOINT_HASH], mine[WINDOW], other[WINDOW];
-    if (file->fd < 0 || !tail_file_hash(fd, first_line) || strcmp(first_line, file->first_line) != 0) return false;
+    char mine[WINDOW], other[WINDOW];
     int64_t until = file->read < size ? file->read : size;
     int64_t from = until > WINDOW ? until - WINDOW : 0;
     size_t len = (size_t)(until - from);
@@ -110,53 +112,8 @@ struct checkpoint_position tail_file_position(const struct tail_file *file) {
     return position;
 }
 
-// Whether the entry can be the file itself, or else a copy of it, as far as its status tells.
-static bool may_be_wanted(const struct tail_wanted *wanted, const struct stat *status, bool itself) {
-    bool same = status->st_dev == wanted->device && status->st_ino == wanted->inode;
-    return same == itself && status->st_size >= wanted->size;
-}
-
-static struct tail_file *open_wanted(const struct tail_wanted *wanted, const char *path) {
-    struct stat status;
-    char error[256], first_line[CHECKPOINT_HASH];
-    int fd = tail_file_open(path, &status, error, sizeof error);
-    if (fd < 0) return NULL;
-    if (tail_file_hash(fd, first_line) && strcmp(first_line, wanted->first_line) == 0)
-        return tail_file_new(path, fd, &status);
-    close(fd);
-    return NULL;
-}
-
-// One pass over the directory: for the file itself, or for a copy of it.
-static struct tail_file *search_for(const struct tail_wanted *wanted, const char *directory, bool itself) {
-    DIR *entries = opendir(directory);
-    struct tail_file *found = NULL;
-    struct buf path = {0};
-    for (struct dirent *entry; entries && !found && (entry = readdir(entries));) {
-        struct stat status;
-        if (*entry->d_name == '.') continue;
-        buf_clear(&path);
-        buf_puts(&path, directory);
-        buf_putc(&path, '/');
-        buf_put(&path, entry->d_name, strlen(entry->d_name) + 1);
-        if (stat(path.data, &status) == 0 && may_be_wanted(wanted, &status, itself))
-            found = open_wanted(wanted, path.data);
-    }
-    buf_free(&path);
-    if (entries) closedir(entries);
-    return found;
-}
-
 char *tail_file_directory(const char *path) {
     const char *slash = strrchr(path, '/');
     if (!slash) return xstrdup(".");
     return xstrndup(path, slash == path ? 1 : (size_t)(slash - path));
-}
-
-struct tail_file *tail_file_search(const struct tail_wanted *wanted) {
-    char *directory = tail_file_directory(wanted->directory_of);
-    struct tail_file *found = search_for(wanted, directory, true);
-    if (!found) found = search_for(wanted, directory, false);
-    free(directory);
-    return found;
 }

@@ -29,6 +29,9 @@ struct tail_file {
     bool gone;                         // its path names another file, or none
     bool copy;                         // a copy of a file that is followed: never read
     bool listed;                       // the last look into the directory found it
+    int unreadable;                    // errno of the last read when it failed, else 0
+    bool served;                       // has had its turn of the round, see tail.c
+    int64_t turn_bytes, turn_size;     // read in this turn; the file's size when it began
 };
 
 // Opens a regular file for reading. -1 with `error` ("cannot read <path>: ...") for anything else.
@@ -36,30 +39,22 @@ int tail_file_open(const char *path, struct stat *status, char *error, size_t si
 struct tail_file *tail_file_new(const char *path, int fd, const struct stat *status);
 void tail_file_free(struct tail_file *file);
 
-// Learns head and first_line once the first line is complete (or 64 KiB long); true when they are known.
-bool tail_file_identify(struct tail_file *file);
-// Whether the file still begins as it did.
-bool tail_file_unchanged(const struct tail_file *file);
-// Whether fd, of `size` bytes, holds what file held, as far as both reach and file was read.
+// Learns head and first_line: 1 when they are known, 0 while the line is not complete (it ends with a newline, or is
+// 64 KiB long), -1 with errno.
+int tail_file_identify(struct tail_file *file);
+// Whether the file still begins as it did: 1 or 0; -1 with errno when it cannot be read.
+int tail_file_unchanged(const struct tail_file *file);
+// Whether fd, of `size` bytes and with the same first line, holds what file held, as far as both reach and file was
+// read.
 bool tail_file_is_same_content(const struct tail_file *file, int fd, int64_t size);
-// The hash of the first line that can be read from fd; false when that line is not complete.
-bool tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]);
+// The hash of the first line that can be read from fd: 1, 0 while the line is not complete, -1 with errno.
+int tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]);
 
 // The modification time in nanoseconds.
 int64_t tail_file_mtime_ns(const struct stat *status);
 struct checkpoint_position tail_file_position(const struct tail_file *file);
 
-// What tail_file_search looks for.
-struct tail_wanted {
-    const char *directory_of;  // path of a file in the directory to search
-    const char *first_line;
-    uint64_t device, inode;  // the file itself when it is there, else a copy
-    int64_t size;            // a copy has at least as many bytes
-};
-
 // The directory part of a path, "." when it has none; the caller frees it.
 char *tail_file_directory(const char *path);
-// Finds the file under another name. NULL when it is not there.
-struct tail_file *tail_file_search(const struct tail_wanted *wanted);
 
 #endif

@@ -1,5 +1,5 @@
 // What a follower tells and keeps: notes, conditions, and its checkpoint, which a worker thread writes because fsync
-// can take long. A failed write is tried again at the next poll; reading goes on meanwhile.
+// can take long. A failed write is tried again at the next poll; reading goes on meanwhile, once a checkpoint is there.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +49,10 @@ const char *tail_path_condition(const struct tail *tail) {
     return *tail->path_condition ? tail->path_condition : NULL;
 }
 
+const char *tail_read_condition(const struct tail *tail) {
+    return *tail->read_condition ? tail->read_condition : NULL;
+}
+
 const char *tail_checkpoint_condition(const struct tail *tail) {
     return *tail->checkpoint_condition ? tail->checkpoint_condition : NULL;
 }
@@ -88,13 +92,14 @@ static void after_write(uv_work_t *work, int status) {
     struct tail_save *save = work->data;
     struct tail *tail = save->tail;
     tail->saving = NULL;
-    if (save->result) tail->unsaved = true;
-    if (save->records) tail->recorded = true;
+    bool written = save->result == 0;
+    if (!written) tail->unsaved = true;
+    if (written && save->records) tail->recorded = true;
     tail_set_condition(tail, tail->checkpoint_condition, sizeof tail->checkpoint_condition,
-                       save->result ? save->error : NULL);
+                       written ? NULL : save->error);
     free_save(save);
     if (tail->closed) tail_save_now(tail);
-    else wakeup_signal(&tail->news);
+    else if (written) wakeup_signal(&tail->news);
     tail_unref(tail);
 }
 

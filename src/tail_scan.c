@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "tail_search.h"
 #include "tail_state.h"
 
 // Files that are not followed yet.
@@ -58,9 +59,12 @@ static int64_t last_line_end(int fd, int64_t size) {
 
 // copytruncate first copies: a file that holds the same as one that is followed, and not more, is not read.
 static bool is_copy(const struct tail *tail, int fd, const struct stat *status) {
+    char first_line[CHECKPOINT_HASH];
+    if (!tail->files || tail_file_hash(fd, first_line) <= 0) return false;
     for (const struct tail_file *file = tail->files; file; file = file->next) {
         struct stat original;
-        if (file->fd < 0 || file->read == 0 || fstat(file->fd, &original)) continue;
+        if (file->fd < 0 || file->read == 0 || strcmp(file->first_line, first_line) != 0) continue;
+        if (fstat(file->fd, &original)) continue;
         if (status->st_size <= original.st_size && tail_file_is_same_content(file, fd, status->st_size)) return true;
     }
     return false;
@@ -74,7 +78,7 @@ static void follow(struct tail *tail, struct found *found, bool first) {
         file->seen_size = found->status.st_size;
         close(file->fd);
         file->fd = -1;
-    } else if (first && tail->from_end && tail_file_identify(file)) {
+    } else if (first && tail->from_end && tail_file_identify(file) > 0) {
         file->read = file->acked = last_line_end(file->fd, found->status.st_size);
     }
     append(tail, file);
@@ -149,29 +153,6 @@ static void look_at_pattern(struct tail *tail, struct finds *finds, char *proble
     globfree(&matches);
 }
 
-// Before a new file is looked at: it may be the copy of one that was truncated right now.
-static void notice_truncations(struct tail *tail) {
-    for (struct tail_file *file = tail->files; file; file = file->next)
-        if (file->fd >= 0 && *file->first_line && !tail_file_unchanged(file)) tail_begin_anew(tail, file);
-}
-
-void tail_scan(struct tail *tail, bool first) {
-    struct finds finds = {0};
-    char problem[512] = "";
-    tail->look = false;
-    for (struct tail_file *file = tail->files; file; file = file->next) file->listed = false;
-    if (tail->is_pattern) look_at_pattern(tail, &finds, problem, sizeof problem);
-    else look_at(tail, tail->pattern, &finds, problem, sizeof problem);
-    for (struct tail_file *file = tail->files; file; file = file->next) {
-        // From now on somebody may still write to it for a while.
-        if (!file->gone && !file->listed && file->eof_ns) file->eof_ns = clock_monotonic_ns();
-        file->gone = !file->listed;
-    }
-    if (finds.count) notice_truncations(tail);
-    follow_all(tail, &finds, first);
-    tail_set_condition(tail, tail->path_condition, sizeof tail->path_condition, *problem ? problem : NULL);
-}
-
 // Takes over the open file of another one, which is freed.
 static void adopt(struct tail_file *file, struct tail_file *other) {
     free(file->path);
@@ -193,7 +174,7 @@ static void forget_copy(struct tail *tail, uint64_t device, uint64_t inode) {
     }
 }
 
-void tail_begin_anew(struct tail *tail, struct tail_file *file) {
+static void begin_anew(struct tail *tail, struct tail_file *file, struct tail_listing *listing) {
     struct stat status = {.st_dev = file->device, .st_ino = file->inode};
     struct tail_file *anew = tail_file_new(file->path, file->fd, &status);
     anew->truncations = file->truncations + 1;
@@ -204,8 +185,8 @@ void tail_begin_anew(struct tail *tail, struct tail_file *file) {
     file->fd = -1;
     file->gone = true;
     file->eof_ns = 0;
-    const struct tail_wanted wanted = {.directory_of = file->path, .first_line = file->first_line, .size = file->read};
-    struct tail_file *copy = *file->first_line ? tail_file_search(&wanted) : NULL;
+    const struct tail_wanted wanted = {.path = file->path, .first_line = file->first_line, .size = file->read};
+    struct tail_file *copy = *file->first_line ? tail_search(listing, &wanted) : NULL;
     if (copy) {
         forget_copy(tail, copy->device, copy->inode);
         tail_note(tail, "%s was truncated and begun anew: what was not read of it is read from %s", file->path,
@@ -218,6 +199,37 @@ void tail_begin_anew(struct tail *tail, struct tail_file *file) {
                   file->path, (long long)file->read);
     }
     tail->unsaved = true;
+}
+
+void tail_begin_anew(struct tail *tail, struct tail_file *file) {
+    struct tail_listing listing = {0};
+    begin_anew(tail, file, &listing);
+    tail_listing_clear(&listing);
+}
+
+// Before a new file is looked at: it may be the copy of one that was truncated right now.
+static void notice_truncations(struct tail *tail) {
+    struct tail_listing listing = {0};
+    for (struct tail_file *file = tail->files; file; file = file->next)
+        if (file->fd >= 0 && *file->first_line && tail_file_unchanged(file) == 0) begin_anew(tail, file, &listing);
+    tail_listing_clear(&listing);
+}
+
+void tail_scan(struct tail *tail, bool first) {
+    struct finds finds = {0};
+    char problem[512] = "";
+    tail->look = false;
+    for (struct tail_file *file = tail->files; file; file = file->next) file->listed = false;
+    if (tail->is_pattern) look_at_pattern(tail, &finds, problem, sizeof problem);
+    else look_at(tail, tail->pattern, &finds, problem, sizeof problem);
+    for (struct tail_file *file = tail->files; file; file = file->next) {
+        // From now on somebody may still write to it for a while.
+        if (!file->gone && !file->listed && file->eof_ns) file->eof_ns = clock_monotonic_ns();
+        file->gone = !file->listed;
+    }
+    if (finds.count) notice_truncations(tail);
+    follow_all(tail, &finds, first);
+    tail_set_condition(tail, tail->path_condition, sizeof tail->path_condition, *problem ? problem : NULL);
 }
 
 // Whether the writer went on to another file: an empty one may have been made before the writer knows of it.
@@ -290,7 +302,7 @@ static void find_rotated_since(struct tail *tail, const struct tail_file *since)
         if (fd < 0) continue;
         bool wanted = tail_file_mtime_ns(&status) >= tail_file_mtime_ns(&then) && !known(tail, &status) &&
                       (status.st_dev != now.st_dev || status.st_ino != now.st_ino) &&
-                      !(tail_file_hash(fd, first_line) && holds(tail, first_line));
+                      !(tail_file_hash(fd, first_line) > 0 && holds(tail, first_line));
         if (wanted) add_find(&finds, path, fd, &status);
         else close(fd);
     }
@@ -304,13 +316,13 @@ static bool is_at(const struct checkpoint_position *position, const struct tail_
 }
 
 // The position's file under its old name or another; NULL when it is not there.
-static struct tail_file *find_position(const struct checkpoint_position *position) {
-    const struct tail_wanted wanted = {.directory_of = position->path,
+static struct tail_file *find_position(const struct checkpoint_position *position, struct tail_listing *listing) {
+    const struct tail_wanted wanted = {.path = position->path,
                                        .first_line = position->first_line,
                                        .device = position->device,
                                        .inode = position->inode,
                                        .size = position->offset};
-    return *position->first_line ? tail_file_search(&wanted) : NULL;
+    return *position->first_line ? tail_search(listing, &wanted) : NULL;
 }
 
 // The position's file at its old place, truncated and begun anew or still without a first line; NULL when another file
@@ -330,8 +342,8 @@ static struct tail_file *find_begun_anew(const struct tail *tail, const struct c
     return NULL;
 }
 
-static void restore(struct tail *tail, const struct checkpoint_position *position) {
-    struct tail_file *file = find_position(position);
+static void restore(struct tail *tail, const struct checkpoint_position *position, struct tail_listing *listing) {
+    struct tail_file *file = find_position(position, listing);
     if (file) {
         file->truncations = position->truncations;
         file->read = file->acked = position->offset;
@@ -352,10 +364,12 @@ static void restore(struct tail *tail, const struct checkpoint_position *positio
 }
 
 void tail_restore(struct tail *tail) {
+    struct tail_listing listing = {0};
     for (size_t i = 0; i < tail->checkpoint.count; i++) {
         if (strcmp(tail->checkpoint.positions[i].source, "file") != 0) continue;
         tail->from_end = false;
         tail->recorded = true;
-        restore(tail, &tail->checkpoint.positions[i]);
+        restore(tail, &tail->checkpoint.positions[i], &listing);
     }
+    tail_listing_clear(&listing);
 }

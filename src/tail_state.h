@@ -56,7 +56,7 @@ struct tail {
     bool unsaved;
     bool recorded;  // the checkpoint file knows a file: what follows it while we are away can be found
     struct tail_save *saving;
-    char path_condition[512], checkpoint_condition[512];
+    char path_condition[512], read_condition[512], checkpoint_condition[512];
     struct tail_note *notes, **notes_end;
 };
 
@@ -71,7 +71,7 @@ void tail_drop_finished(struct tail *tail);
 
 // tail_save.c
 void tail_note(struct tail *tail, const char *format, ...) __attribute__((format(printf, 2, 3)));
-// Sets (NULL ends) a condition and signals when it changed. condition: one of the two texts of the struct.
+// Sets (NULL ends) a condition and signals when it changed. condition: one of the texts of the struct.
 void tail_set_condition(struct tail *tail, char *condition, size_t size, const char *text);
 // Writes the checkpoint on a worker thread unless one is at it.
 void tail_save(struct tail *tail);

@@ -50,9 +50,10 @@ end
 function follower:attend()
   local delivered, cause = self.core:acknowledge()
   for note in function() return self.core:note() end do log.warn(note, self.fields) end
-  local path, checkpoint = self.core:conditions()
+  local path, checkpoint, read = self.core:conditions()
   self:tell("path", path)
   self:tell("checkpoint", checkpoint)
+  self:tell("read", read)
   if delivered then
     if self.failures > 0 and self:progress().in_flight == 0 then self.failures = 0 end
     return
@@ -227,19 +228,26 @@ local function send_all(self)
   end
 end
 
+-- Whether all that was sent is acknowledged and in the checkpoint file, or will not be.
+local function is_drained(follower_of_log)
+  if not follower_of_log.core:acknowledge() then return true end
+  local progress = follower_of_log:progress()
+  local _, unwritable = follower_of_log.core:conditions()
+  return progress.in_flight == 0 and (progress.saved or unwritable ~= nil)
+end
+
 local function drain(self)
-  local follower_core = self.follower.core
-  while follower_core:acknowledge() and self.follower:progress().in_flight > 0 do task.wait(follower_core, 1) end
+  while not is_drained(self.follower) do task.wait(self.follower.core, 1) end
   self:close()
   draining[self.checkpoint] = nil
 end
 
---- Sends lines as they come, until it is cancelled or fails; it is closed then.
+--- Sends lines as they come, until it is cancelled or fails; it is closed then, or when what it sent is delivered.
 ---@return nil, string error when the topic refuses a record
 function server_log:run()
   local ok, result, cause = pcall(send_all, self)
-  local in_flight = not ok and self.follower.core:acknowledge() and self.follower:progress().in_flight or 0
-  if in_flight == 0 then self:close() else draining[self.checkpoint] = task.background(drain, self) end
+  self.follower.core:leave()
+  if is_drained(self.follower) then self:close() else draining[self.checkpoint] = task.background(drain, self) end
   if not ok then error(result, 0) end
   return result, cause
 end
