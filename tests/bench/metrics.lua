@@ -15,7 +15,8 @@ local given = dbobs.arguments {
 }
 
 local collector = require "collectors.metrics"
-local topic = dbobs.kafka({ ["bootstrap.servers"] = given.brokers }):topic("otel-metrics", { when_full = "drop_oldest" })
+local kafka = dbobs.kafka { ["bootstrap.servers"] = given.brokers }
+local topic = kafka:topic("otel-metrics", { when_full = "drop_oldest" })
 local job = {
   collector = collector,
   options = collector.options,
