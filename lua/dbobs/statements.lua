@@ -43,26 +43,62 @@ function M.problem(given)
   return list_problem("databases", given.databases) or list_problem("exclude", given.exclude)
 end
 
---- The column by which statements are ordered.
----@param given string a column, or the name that it has in records
----@param columns string[]
----@param field_of fun(column: string): string its name in records
----@return string|nil column
----@return string|nil cause
-function M.order(given, columns, field_of)
-  local known = {}
+-- What a column of the view is called in records.
+local function field_of(column, names)
+  return names[column] or (column:gsub("_time$", "_time_ms"))
+end
+
+local function order_of(options_given, columns, names)
+  if options_given.top == 0 then return "" end
+  local given, known = options_given.order_by, {}
   for i, column in ipairs(columns) do
-    known[i] = field_of(column)
-    if given == column or given == known[i] then return column end
+    known[i] = field_of(column, names)
+    if given == column or given == known[i] then return ("order by s.%s desc"):format(column) end
   end
   return nil, ("option 'order_by': the view has no column '%s'%s"):format(given, options.hint(given, known))
 end
 
---- The condition in SQL that the column datname is like one of the patterns.
----@param patterns string[] names, in which * stands for any text and ? for one character
----@return string sql
-function M.of_databases(patterns)
-  return resource.wanted { databases = patterns }
+local function fill(template, values)
+  return (template:gsub("{(%w+)}", values))
+end
+
+--- The SQL of a server's statements, completed for its version and the collector's options.
+---@param found {name: string, columns: string, info: boolean} the view with its schema, its columns with blanks
+--- between, and whether there is a view of the same name with _info behind it
+---@param given table top, order_by, min_calls, databases
+---@param templates {statements: string, info: string, names: table<string, string>} SQL with {columns}, {view},
+--- {texts}, {conditions} and {order} to be filled in; and what columns are called in records, where not by their name
+---@return table|nil reads for M.collect: counters, texts, missing, info
+---@return string|nil cause
+function M.reads(found, given, templates)
+  local columns, fields = {}, {}
+  for column in found.columns:gmatch "%S+" do
+    if column ~= "queryid" and column ~= "query" then
+      columns[#columns + 1] = column
+      fields[#fields + 1] = ("s.%s as %s"):format(column, field_of(column, templates.names))
+    end
+  end
+  local order, cause = order_of(given, columns, templates.names)
+  if not order then return nil, cause end
+  local conditions = ("s.calls >= %d"):format(given.min_calls)
+  if #given.databases > 0 then
+    conditions = ("%s and %s"):format(conditions, resource.wanted { databases = given.databases })
+  end
+  local function sql(with_texts, more)
+    return fill(templates.statements, {
+      columns = table.concat(fields, ", ") .. (with_texts and ", s.query" or ""),
+      view = found.name,
+      texts = tostring(with_texts),
+      conditions = conditions .. (more or ""),
+      order = order,
+    })
+  end
+  return {
+    counters = sql(false),
+    texts = sql(true),
+    missing = sql(true, " and s.queryid in (select unnest($1::int8[]))"),
+    info = found.info and fill(templates.info, { view = found.name }) or nil,
+  }
 end
 
 -- Sends the changed statements among the rows, waiting while the sink has no room.
@@ -107,18 +143,15 @@ end
 
 -- One read of statements in its transaction. Returns the failure of the read, or nil and the cause of all failing.
 local function read(run, tracker, reads, name, sql, args)
-  local list = {}
-  if name == "statements" then
-    for _, before in ipairs(reads.before or {}) do list[#list + 1] = before end
-    if reads.info then
-      list[#list + 1] = {
-        name = "info",
-        sql = reads.info,
-        each = function(rows)
-          if tracker:constants(rows) then run.state.text_due = nil end
-        end,
-      }
-    end
+  local list = { unpack(reads.before) }
+  if reads.info and name == "statements" then
+    list[#list + 1] = {
+      name = "info",
+      sql = reads.info,
+      each = function(rows)
+        if tracker:constants(rows) then run.state.text_due = nil end
+      end,
+    }
   end
   list[#list + 1] = { name = name, sql = sql, args = args, each = function(rows) send(tracker, rows, run) end }
   local failures, cause = run:snapshot(nil, list)
@@ -172,8 +205,8 @@ end
 ---@return boolean|nil ok, string|nil cause, table|nil failure of the read
 function M.collect(run, reads)
   local state, now = run.state, sys.monotonic()
-  if not state.tracker then
-    state.tracker, state.batches, state.full_due = new_tracker(run, reads.keep), {}, nil
+  if not state.tracker or state.keep ~= reads.keep then
+    state.tracker, state.keep, state.batches, state.full_due = new_tracker(run, reads.keep), reads.keep, {}, nil
   end
   local tracker = state.tracker
   local again = is_due(state.full_due, now)

@@ -46,7 +46,7 @@ local info = "select dealloc, stats_reset from {view}_info"
 
 -- Our own statements are left out: they carry a comment. But from version 16 on everybody's COMMIT is one entry, under
 -- the text that came first.
-local shared = { "/* dbobs */ commit", "/* dbobs */ rollback" }
+local shared, none = { "/* dbobs */ commit", "/* dbobs */ rollback" }, {}
 
 -- Fields have the view's newest names; those that end in _time are milliseconds and get _ms. But these are called:
 local names = {
@@ -77,10 +77,14 @@ local view = [[
     join pg_class c on c.relnamespace = e.extnamespace and c.relname = e.extname
    where e.extname = 'pg_stat_statements']]
 
--- Whether to look at `view` again.
+-- Of that, what can change while we run; and memory for what the view returns, which would else go to a temporary file.
 local settings = [[
-  select current_setting('pg_stat_statements.track', true) = 'none'
-      or coalesce(current_setting('compute_query_id', true) = 'off', false) as off]]
+  select concat_ws(' ', current_setting('pg_stat_statements.track', true), current_setting('compute_query_id', true),
+           pg_has_role(current_user, 'pg_read_all_stats', 'usage'), e.extversion) as seen,
+         case when pg_size_bytes(current_setting('work_mem')) < 33554432
+              then set_config('work_mem', '32MB', true) end
+    from pg_extension e
+   where e.extname = 'pg_stat_statements']]
 
 -- SQLSTATEs with a meaning here: not loaded; and no such relation, function, schema, column.
 local NOT_LOADED = "55000"
@@ -105,87 +109,49 @@ local function find_view(run)
     .. "CREATE EXTENSION pg_stat_statements"
 end
 
--- Tells what keeps the view from showing all that it could. Returns true when nothing does.
+-- Tells what keeps the view from showing all that it could.
 local function tell(run, found)
   run:tell("pg_stat_statements is older than the server", found.version ~= found.newest,
     ("version %s of %s: run ALTER EXTENSION pg_stat_statements UPDATE"):format(found.version, tostring(found.newest)))
   run:tell("the server counts no statements", found.off ~= nil,
     ("%s: run ALTER SYSTEM SET %s, then SELECT pg_reload_conf()"):format(tostring(found.off),
       found.off == "compute_query_id is off" and "compute_query_id = auto" or "pg_stat_statements.track = top"))
-  if not found.sees_all then
-    run:partial("statements of other users are hidden", ("run: GRANT pg_monitor TO %s"):format(found.me))
-  else
-    run:tell("statements of other users are hidden", false)
-  end
-  return found.version == found.newest and not found.off and found.sees_all
+  if found.sees_all then return run:tell("statements of other users are hidden", false) end
+  run:partial("statements of other users are hidden", ("run: GRANT pg_monitor TO %s"):format(found.me))
 end
 
-local function column_list(found)
-  local columns = {}
-  for column in found.columns:gmatch "%S+" do
-    if column ~= "queryid" and column ~= "query" then columns[#columns + 1] = column end
-  end
-  return columns
-end
-
-local function field_of(column)
-  return names[column] or (column:gsub("_time$", "_time_ms"))
-end
-
--- The statements above for this server and these options.
-local function complete(found, options)
-  local fields, columns = {}, column_list(found)
-  for i, column in ipairs(columns) do fields[i] = ("s.%s as %s"):format(column, field_of(column)) end
-  local order, cause = dbobs.statements.order(options.order_by, columns, field_of)
-  if not order then return nil, cause end
-  local ordered = options.top > 0 and ("order by s.%s desc"):format(order) or ""
-  local condition = ("s.calls >= %d"):format(options.min_calls)
-  if #options.databases > 0 then
-    condition = condition .. " and " .. dbobs.statements.of_databases(options.databases)
-  end
-  local function sql(texts, more)
-    local all = table.concat(fields, ", ") .. (texts and ", s.query" or "")
-    return (statements:gsub("{(%w+)}", {
-      columns = all, view = found.name, texts = tostring(texts), conditions = condition .. more, order = ordered,
-    }))
-  end
-  return {
-    counters = sql(false, ""),
-    texts = sql(true, ""),
-    missing = sql(true, " and s.queryid in (select unnest($1::int8[]))"),
-    info = found.info and (info:gsub("{view}", { ["{view}"] = found.name })) or nil,
-    keep = found.shares_commit and shared or {},
-  }
-end
-
--- What is known of the view is asked again when something was wrong with it.
-local function reads_of(run)
+-- What is known of the view is asked again when something of it has changed.
+local function look(run)
   local state, now = run.state, dbobs.monotonic()
-  if state.reads and now < state.look_due then return state.reads end
-  local found, cause = find_view(run)
-  if not found then return nil, cause end
-  local reads
-  reads, cause = complete(found, run.options)
-  if not reads then return nil, cause end
-  reads.before = { { name = "settings", sql = settings, each = function(rows)
-    local off = rows:rows()[1].off
-    if off ~= state.off then state.off, state.look_due = off, 0 end
-  end } }
-  local well = tell(run, found)
-  state.reads, state.look_due = reads, well and now + dbobs.duration(run.options.full_every) or 0
-  return reads
+  if not state.found or now >= state.look_due then
+    local found, cause = find_view(run)
+    if not found then return nil, cause end
+    local reads
+    reads, cause = dbobs.statements.reads(found, run.options, { statements = statements, info = info, names = names })
+    if not reads then return nil, cause end
+    reads.keep = found.shares_commit and shared or none
+    reads.before = { { name = "settings", sql = settings, each = function(rows)
+      local seen = rows:rows()[1].seen
+      if state.seen and seen ~= state.seen then state.look_due = 0 end
+      state.seen = seen
+    end } }
+    state.found, state.reads, state.seen = found, reads, nil
+    state.look_due = now + dbobs.duration(run.options.full_every)
+  end
+  tell(run, state.found)
+  return state.reads
 end
 
 function collector.collect(run)
-  local known = run.state.reads
-  local reads, cause = reads_of(run)
+  local known = run.state.found
+  local reads, cause = look(run)
   if not reads then return nil, cause end
   local ok, failure
   ok, cause, failure = dbobs.statements.collect(run, reads)
   if ok or not failure then return ok, cause end
-  run.state.reads = nil
-  -- Created anew, perhaps in another version or schema.
-  if known == reads and GONE[failure.sqlstate] then return collector.collect(run) end
+  run.state.found = nil
+  -- Perhaps it was created anew, in another version or schema.
+  if known and GONE[failure.sqlstate] then return collector.collect(run) end
   return nil, problem(failure)
 end
 

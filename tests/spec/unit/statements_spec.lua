@@ -33,20 +33,48 @@ describe("options of the queries collector", function()
   end)
 end)
 
-describe("the order of statements", function()
-  local columns = { "calls", "total_exec_time", "rows" }
-  local function field_of(column) return column == "total_exec_time" and "total_time_ms" or column end
+describe("the SQL of statements", function()
+  local found = { name = '"a%1".v', columns = "userid queryid calls total_exec_time query", info = true }
+  local templates = {
+    statements = "select {columns} from {view}({texts}) s where {conditions} {order}",
+    info = "select 1 from {view}_info",
+    names = { total_exec_time = "total_time_ms" },
+  }
 
-  it("goes by a column of the view or of the records", function()
-    assert.equal("calls", statements.order("calls", columns, field_of))
-    assert.equal("total_exec_time", statements.order("total_time_ms", columns, field_of))
-    assert.equal("total_exec_time", statements.order("total_exec_time", columns, field_of))
+  local function reads(options)
+    local given = { top = 0, order_by = "calls", min_calls = 0, databases = {} }
+    for name, value in pairs(options or {}) do given[name] = value end
+    return statements.reads(found, given, templates)
+  end
+
+  it("is complete, with every column under its name", function()
+    local columns = "s.userid as userid, s.calls as calls, s.total_exec_time as total_time_ms"
+    assert.same({
+      counters = ('select %s from "a%%1".v(false) s where s.calls >= 0 '):format(columns),
+      texts = ('select %s, s.query from "a%%1".v(true) s where s.calls >= 0 '):format(columns),
+      missing = ('select %s, s.query from "a%%1".v(true) s where s.calls >= 0 '
+        .. 'and s.queryid in (select unnest($1::int8[])) '):format(columns),
+      info = 'select 1 from "a%1".v_info',
+    }, reads())
   end)
 
-  it("is refused by the nearest name", function()
-    local column, cause = statements.order("total_times_ms", columns, field_of)
-    assert.is_nil(column)
+  it("is ordered by a column of the view or of the records", function()
+    for _, name in ipairs { "total_time_ms", "total_exec_time" } do
+      assert.matches("order by s.total_exec_time desc$", reads({ top = 3, order_by = name }).counters)
+    end
+    assert.is_nil(reads({ order_by = "calls" }).counters:find "order by")
+  end)
+
+  it("takes what the databases and the calls must be", function()
+    local sql = reads({ min_calls = 7, databases = { "it's_*" } }).missing
+    assert.matches("where s.calls >= 7 and ", sql, 1, true)
+    assert.matches("datname like 'it''s!_%' escape '!'", sql, 1, true)
+  end)
+
+  it("is refused for a column that is not there, by the nearest name", function()
+    local none, cause = reads { top = 1, order_by = "total_times_ms" }
+    assert.is_nil(none)
     assert.equal("option 'order_by': the view has no column 'total_times_ms'; did you mean 'total_time_ms'?", cause)
-    assert.matches("known are: calls, rows, total_time_ms", select(2, statements.order("whatever", columns, field_of)))
+    assert.matches("known are: calls, total_time_ms, userid", select(2, reads { top = 1, order_by = "whatever" }))
   end)
 end)
