@@ -215,15 +215,18 @@ static int l_progress(lua_State *lua) {
     return 5;
 }
 
-// pglog(envelope, zone|nil) -> parser | nil, error
+// pglog(envelope, zone|nil, "jsonlog"|"csvlog"|"stderr"|nil, log_line_prefix|nil) -> parser | nil, error
 static int l_pglog(lua_State *lua) {
     const struct record_envelope *envelope = luax_check_interface(lua, 1, LUAX_ENVELOPE, "a record writer");
+    static const char *const formats[] = {"jsonlog", "csvlog", "stderr", NULL};
     const char *zone = luaL_optstring(lua, 2, NULL);
+    enum pglog_format format = (enum pglog_format)luaL_checkoption(lua, 3, "jsonlog", formats);
+    const char *prefix = luaL_optstring(lua, 4, NULL);
     char error[256];
     struct tz *tz = zone ? tz_load(zone, error, sizeof error) : NULL;
     if (zone && !tz) return luax_fail(lua, "tail.pglog: %s", error);
     struct parser *parser = luax_new(lua, PGLOG_CLASS, sizeof *parser);
-    parser->log = pglog_new(envelope, tz);
+    parser->log = pglog_new(envelope, tz, format, prefix);
     // The parser borrows the envelope: it keeps the writer alive.
     lua_createtable(lua, 1, 0);
     lua_pushvalue(lua, 1);
@@ -256,6 +259,14 @@ static int l_pglog_read(lua_State *lua) {
     return 2;
 }
 
+// parser:cut(text, whether that is all) -> length of the record that it begins with, 0 when it is not complete
+static int l_pglog_cut(lua_State *lua) {
+    size_t len, scanned = 0;
+    const char *text = luaL_checklstring(lua, 2, &len);
+    lua_pushnumber(lua, (double)pglog_cut(check_parser(lua), text, len, &scanned, lua_toboolean(lua, 3)));
+    return 1;
+}
+
 // parser:problems() -> lines whose time could not be told, an example of such a time, lines that were no JSON object
 static int l_pglog_problems(lua_State *lua) {
     const struct pglog *log = check_parser(lua);
@@ -272,7 +283,8 @@ static const luaL_Reg methods[] = {
     {"close", l_close}, {NULL, NULL},
 };
 static const luaL_Reg meta[] = {{"__gc", l_close}, {NULL, NULL}};
-static const luaL_Reg pglog_methods[] = {{"read", l_pglog_read}, {"problems", l_pglog_problems}, {NULL, NULL}};
+static const luaL_Reg pglog_methods[] = {
+    {"read", l_pglog_read}, {"cut", l_pglog_cut}, {"problems", l_pglog_problems}, {NULL, NULL}};
 static const luaL_Reg pglog_meta[] = {{"__gc", l_pglog_gc}, {NULL, NULL}};
 static const luaL_Reg functions[] = {{"open", l_open}, {"pglog", l_pglog}, {NULL, NULL}};
 

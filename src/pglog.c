@@ -1,26 +1,28 @@
-// Reads jsonlog lines with yyjson and writes records. The server's object is copied into the record as it stands; only
-// the few fields that classify and date it are looked at. Memory: the parser's pool and the record, both reused.
+// Writes records of what the three formats' readers found: dates them, classifies them, puts the server's object
+// (jsonlog: as it stands; else made of the fields) into the envelope. Memory: the readers' and the record, reused.
 #include "pglog.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yyjson.h>
 
 #include "civil.h"
 #include "json.h"
+#include "pglog_csv.h"
 #include "pglog_event.h"
+#include "pglog_json.h"
+#include "pglog_stderr.h"
+#include "pglog_words.h"
 #include "utf8.h"
-
-#define POOLED_LINE (64 * 1024)  // longer lines are parsed in memory of their own
 
 struct pglog {
     const struct record_envelope *envelope;
     struct tz *tz;
+    enum pglog_format format;
+    struct pglog_json *json;
+    struct pglog_stderr *plain;
+    struct buf unquoted;  // csvlog's columns
     struct record record;
-    struct buf mended;  // the line when it was no UTF-8
-    char *pool;
-    size_t pool_size;
 
     // Lines of one minute under one abbreviation lie at one distance from UTC: looked up once.
     char minute[16];
@@ -31,22 +33,34 @@ struct pglog {
     char example[48];
 };
 
-struct pglog *pglog_new(const struct record_envelope *envelope, struct tz *tz) {
+struct pglog *pglog_new(const struct record_envelope *envelope, struct tz *tz, enum pglog_format format,
+                        const char *log_line_prefix) {
     struct pglog *log = xcalloc(1, sizeof *log);
     log->envelope = envelope;
     log->tz = tz;
-    log->pool_size = yyjson_read_max_memory_usage(POOLED_LINE, YYJSON_READ_NUMBER_AS_RAW);
-    log->pool = xmalloc(log->pool_size);
+    log->format = format;
+    if (format == PGLOG_JSON) log->json = pglog_json_new();
+    if (format == PGLOG_STDERR) log->plain = pglog_stderr_new(log_line_prefix ? log_line_prefix : "");
     return log;
 }
 
 void pglog_free(struct pglog *log) {
     if (!log) return;
     tz_free(log->tz);
+    pglog_json_free(log->json);
+    pglog_stderr_free(log->plain);
+    buf_free(&log->unquoted);
     record_free(&log->record);
-    buf_free(&log->mended);
-    free(log->pool);
     free(log);
+}
+
+size_t pglog_cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all) {
+    size_t end = 0;
+    if (log->format == PGLOG_STDERR) return pglog_stderr_cut(log->plain, text, len, scanned, is_all);
+    if (log->format == PGLOG_CSV) return pglog_csv_cut(text, len, scanned, &end) == PGLOG_CSV_INCOMPLETE ? 0 : end;
+    const char *newline = memchr(text + *scanned, '\n', len - *scanned);
+    *scanned = len;
+    return newline ? (size_t)(newline - text) + 1 : 0;
 }
 
 uint64_t pglog_undated(const struct pglog *log, const char **example) {
@@ -58,65 +72,26 @@ uint64_t pglog_unparsed(const struct pglog *log) {
     return log->unparsed;
 }
 
-static yyjson_doc *parse(struct pglog *log, const char *text, size_t len) {
-    yyjson_alc pool;
-    bool pooled = len <= POOLED_LINE && yyjson_alc_pool_init(&pool, log->pool, log->pool_size);
-    // The parser reads only, although it does not say so: it writes in place under another flag.
-    return yyjson_read_opts((char *)(uintptr_t)text, len, YYJSON_READ_NUMBER_AS_RAW, pooled ? &pool : NULL, NULL);
-}
-
-// The document of the line, mended when it is no UTF-8: *text and *len are then the mended ones. NULL: no JSON object.
-static yyjson_doc *parse_line(struct pglog *log, const char **text, size_t *len) {
-    yyjson_doc *doc = parse(log, *text, *len);
-    if (!doc && !utf8_valid(*text, *len)) {
-        buf_clear(&log->mended);
-        utf8_put(&log->mended, *text, *len);
-        *text = log->mended.data;
-        *len = log->mended.len;
-        doc = parse(log, *text, *len);
+// The instant of "1774744200.123", as %n in a prefix gives it. -1 when it is none.
+static int read_epoch(struct pglog_text text, int64_t *time_us) {
+    int64_t value = 0;
+    int fraction = -1;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.text[i] == '.' && fraction < 0 && i > 0) fraction = 0;
+        else if (text.text[i] < '0' || text.text[i] > '9' || fraction == 6 || value > INT64_MAX / 100000000) return -1;
+        else value = value * 10 + (text.text[i] - '0'), fraction += fraction >= 0;
     }
-    if (doc && yyjson_is_obj(yyjson_doc_get_root(doc))) return doc;
-    yyjson_doc_free(doc);
-    return NULL;
-}
-
-static const struct {
-    const char *name;
-    size_t len, field;
-} names[] = {
-#define NAME(json, field) \
-    { json, sizeof json - 1, offsetof(struct pglog_fields, field) }
-    NAME("timestamp", timestamp),     NAME("user", user),
-    NAME("dbname", database),         NAME("remote_host", client),
-    NAME("session_id", session),      NAME("line_num", line_number),
-    NAME("error_severity", severity), NAME("state_code", state_code),
-    NAME("message", message),         NAME("detail", detail),
-    NAME("statement", statement),
-#undef NAME
-};
-
-static void take_fields(yyjson_val *object, struct pglog_fields *fields) {
-    size_t i, count;
-    yyjson_val *name, *value;
-    yyjson_obj_foreach(object, i, count, name, value) {
-        if (!yyjson_is_str(value) && !yyjson_is_raw(value)) continue;
-        const char *text = yyjson_get_str(name);
-        size_t len = yyjson_get_len(name);
-        for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
-            if (names[n].len != len || memcmp(names[n].name, text, len) != 0) continue;
-            // Strings and raw numbers keep their text in the same place.
-            *(struct pglog_text *)((char *)fields + names[n].field) = (struct pglog_text){
-                yyjson_is_str(value) ? yyjson_get_str(value) : yyjson_get_raw(value), yyjson_get_len(value)};
-            break;
-        }
-    }
+    for (int digits = fraction < 0 ? 0 : fraction; digits < 6; digits++) value *= 10;
+    *time_us = value;
+    return text.len && fraction != 0 ? 0 : -1;
 }
 
 // The instant of "2026-03-29 02:30:00.123 CEST". -1 when it cannot be told.
 static int read_time(struct pglog *log, struct pglog_text text, int64_t *time_us) {
     struct civil local;
     size_t at = civil_parse(text.text, text.len, &local);
-    if (!at || at + 1 >= text.len || text.text[at] != ' ') return -1;
+    if (!at) return read_epoch(text, time_us);
+    if (at + 1 >= text.len || text.text[at] != ' ') return -1;
     const char *abbreviation = text.text + at + 1;
     size_t len = text.len - at - 1;
     if (len >= sizeof log->abbreviation || memchr(abbreviation, '\0', len)) return -1;
@@ -147,10 +122,10 @@ static void note_undated(struct pglog *log, struct pglog_text text) {
 
 static void put_uid(struct buf *out, const struct pglog_line *line, const struct pglog_fields *fields) {
     struct buf uid = {0};
-    if (fields && fields->session.len && fields->line_number.len) {
-        buf_put(&uid, fields->session.text, fields->session.len);
+    if (fields && fields->at[PGLOG_SESSION_ID].len && fields->at[PGLOG_LINE_NUM].len) {
+        buf_put(&uid, fields->at[PGLOG_SESSION_ID].text, fields->at[PGLOG_SESSION_ID].len);
         buf_putc(&uid, '/');
-        buf_put(&uid, fields->line_number.text, fields->line_number.len);
+        buf_put(&uid, fields->at[PGLOG_LINE_NUM].text, fields->at[PGLOG_LINE_NUM].len);
     } else {
         buf_printf(&uid, "%s.%u:%lld", line->first_line, line->truncations, (long long)line->offset);
     }
@@ -158,22 +133,21 @@ static void put_uid(struct buf *out, const struct pglog_line *line, const struct
     buf_free(&uid);
 }
 
-static void write_parsed(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields,
-                         const char *text, size_t len, int64_t now_us) {
-    int64_t time_us = now_us;
-    if (fields->timestamp.text && read_time(log, fields->timestamp, &time_us)) note_undated(log, fields->timestamp);
+// Begins the record of what was read, up to the field `record`.
+static void begin_parsed(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields,
+                         int64_t time_us) {
+    struct pglog_text time = fields->at[PGLOG_TIMESTAMP], database = fields->at[PGLOG_DBNAME];
+    if (time.text && read_time(log, time, &time_us)) note_undated(log, time);
     struct buf *out = &log->record.value;
-    record_begin(&log->record, log->envelope, time_us, fields->database.text, fields->database.len,
-                 pglog_level(fields->severity));
+    record_begin(&log->record, log->envelope, time_us, database.text, database.len,
+                 pglog_level(fields->at[PGLOG_ERROR_SEVERITY]));
     pglog_put_event(out, fields);
     put_uid(out, line, fields);
     json_put_name(out, "record");
-    buf_put(out, text, len);
-    record_end(&log->record);
 }
 
-// A line that is no JSON object is sent as text.
-static void write_unparsed(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
+// Text that is no record goes as it is.
+static void write_unparsed(struct pglog *log, const struct pglog_line *line, struct pglog_text text, int64_t now_us) {
     struct buf *out = &log->record.value;
     log->unparsed++;
     record_begin(&log->record, log->envelope, now_us, NULL, 0, "info");
@@ -181,27 +155,65 @@ static void write_unparsed(struct pglog *log, const struct pglog_line *line, int
     put_uid(out, line, NULL);
     json_put_name(out, "unparsed");
     buf_puts(out, "true");
-    json_put_string_field(out, "text", line->text, line->len);
+    json_put_string_field(out, "text", text.text, text.len);
     if (line->dropped) {
         json_put_name(out, "truncated");
         buf_putc(out, '{');
-        json_put_int_field(out, "payload.text", (int64_t)(line->len + line->dropped));
+        json_put_int_field(out, "payload.text", (int64_t)(text.len + line->dropped));
         buf_putc(out, '}');
     }
     record_end(&log->record);
 }
 
+static bool read_json(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
+    struct pglog_fields fields = {0};
+    struct pglog_text object;
+    if (!pglog_json_read(log->json, line->text, line->len, &fields, &object)) return false;
+    begin_parsed(log, line, &fields, now_us);
+    buf_put(&log->record.value, object.text, object.len);
+    record_end(&log->record);
+    return true;
+}
+
+static void write_fields(struct pglog *log, const struct pglog_line *line, struct pglog_fields *fields,
+                         int64_t time_us) {
+    // jsonlog leaves it out, too.
+    struct pglog_text *code = &fields->at[PGLOG_STATE_CODE];
+    if (code->len == 5 && memcmp(code->text, "00000", 5) == 0) *code = (struct pglog_text){0};
+    begin_parsed(log, line, fields, time_us);
+    pglog_put_fields(&log->record.value, fields);
+    record_end(&log->record);
+}
+
+static bool read_csv(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
+    struct pglog_fields fields = {0};
+    if (!pglog_csv_read(line->text, line->len, &log->unquoted, &fields)) return false;
+    struct pglog_text *severity = &fields.at[PGLOG_ERROR_SEVERITY];
+    const struct pglog_word *word = severity->text ? pglog_severity(severity->text, severity->len) : NULL;
+    const char *english = word ? pglog_severity_name(word->kind) : NULL;
+    if (english && strncmp(severity->text, english, strlen(english)) != 0)
+        *severity = (struct pglog_text){english, strlen(english)};
+    write_fields(log, line, &fields, now_us);
+    return true;
+}
+
+static void read_stderr(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
+    struct pglog_fields fields = {0};
+    struct pglog_text plain;
+    int64_t time_us = now_us;
+    if (pglog_stderr_read(log->plain, line->text, line->len, &fields, &time_us, &plain))
+        write_fields(log, line, &fields, time_us);
+    else write_unparsed(log, line, plain, time_us);
+}
+
 struct record *pglog_read(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
-    const char *text = line->text;
-    size_t len = line->len;
-    yyjson_doc *doc = line->dropped ? NULL : parse_line(log, &text, &len);
-    if (!doc) {
-        write_unparsed(log, line, now_us);
+    const struct pglog_text text = {line->text, line->len};
+    if (log->format == PGLOG_STDERR && !line->dropped) {
+        read_stderr(log, line, now_us);
         return &log->record;
     }
-    struct pglog_fields fields = {0};
-    take_fields(yyjson_doc_get_root(doc), &fields);
-    write_parsed(log, line, &fields, text, len, now_us);
-    yyjson_doc_free(doc);
+    bool read =
+        !line->dropped && (log->format == PGLOG_CSV ? read_csv(log, line, now_us) : read_json(log, line, now_us));
+    if (!read) write_unparsed(log, line, text, now_us);
     return &log->record;
 }

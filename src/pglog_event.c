@@ -67,24 +67,38 @@ static bool is_failure(struct pglog_text severity) {
 
 static void put_authentication_failure(struct buf *out, const struct pglog_fields *fields) {
     put_type(out, "authentication_failure");
-    put_text(out, "error_code", fields->state_code);
-    put_text(out, "error_message", fields->message);
-    put_text(out, "user", fields->user);
-    put_client(out, fields->client);
+    put_text(out, "error_code", fields->at[PGLOG_STATE_CODE]);
+    put_text(out, "error_message", fields->at[PGLOG_MESSAGE]);
+    put_text(out, "user", fields->at[PGLOG_USER]);
+    put_client(out, fields->at[PGLOG_REMOTE_HOST]);
+}
+
+// Without a state code (a stderr log whose prefix has no %e) the text tells.
+static bool is_authentication_failure(const struct pglog_fields *fields) {
+    struct pglog_text code = fields->at[PGLOG_STATE_CODE], message = fields->at[PGLOG_MESSAGE];
+    if (code.text) return code.len == 5 && starts(code, "28");
+    return equals(fields->at[PGLOG_ERROR_SEVERITY], "FATAL") &&
+           (find(message, " authentication failed for user \"") || starts(message, "no pg_hba.conf entry for ") ||
+            starts(message, "pg_hba.conf rejects "));
+}
+
+static bool is_deadlock(const struct pglog_fields *fields) {
+    struct pglog_text code = fields->at[PGLOG_STATE_CODE];
+    return code.text ? equals(code, "40P01") : equals(fields->at[PGLOG_MESSAGE], "deadlock detected");
 }
 
 static void put_deadlock(struct buf *out, const struct pglog_fields *fields) {
     put_type(out, "deadlock");
-    put_text(out, "error_message", fields->message);
-    put_text(out, "detail", fields->detail);
-    put_text(out, "query", fields->statement);
+    put_text(out, "error_message", fields->at[PGLOG_MESSAGE]);
+    put_text(out, "detail", fields->at[PGLOG_DETAIL]);
+    put_text(out, "query", fields->at[PGLOG_STATEMENT]);
 }
 
 static void put_query_error(struct buf *out, const struct pglog_fields *fields) {
     put_type(out, "query_error");
-    put_text(out, "error_code", fields->state_code);
-    put_text(out, "error_message", fields->message);
-    put_text(out, "query", fields->statement);
+    put_text(out, "error_code", fields->at[PGLOG_STATE_CODE]);
+    put_text(out, "error_message", fields->at[PGLOG_MESSAGE]);
+    put_text(out, "query", fields->at[PGLOG_STATEMENT]);
 }
 
 // The plan behind "duration: 1.234 ms  plan:\n"; without text when the message is no auto_explain's.
@@ -101,7 +115,7 @@ static void put_plan(struct buf *out, const struct pglog_fields *fields, struct 
     else if (starts(plan, "<explain")) format = "xml";
     else if (starts(plan, "Query Text: \"") && find(plan, "\nPlan:")) format = "yaml";
     put_type(out, "plan");
-    pglog_put_figures(out, fields->message, pglog_duration_figures);
+    pglog_put_figures(out, fields->at[PGLOG_MESSAGE], pglog_duration_figures);
     put_word(out, "format", format);
     if (strcmp(format, "json") == 0 && json_valid(plan.text, plan.len)) {
         json_put_name(out, "plan");
@@ -135,15 +149,15 @@ static int64_t session_ms(struct pglog_text message) {
 }
 
 static void put_connection(struct buf *out, const struct pglog_fields *fields, const char *action) {
-    struct pglog_text user = fields->user;
-    struct pglog_text client = fields->client;
-    if (!user.text) user = word_after(fields->message, " user=");
-    if (!client.text) client = word_after(fields->message, "host=");
+    struct pglog_text user = fields->at[PGLOG_USER];
+    struct pglog_text client = fields->at[PGLOG_REMOTE_HOST];
+    if (!user.text) user = word_after(fields->at[PGLOG_MESSAGE], " user=");
+    if (!client.text) client = word_after(fields->at[PGLOG_MESSAGE], "host=");
     put_type(out, "connection");
     put_word(out, "action", action);
     put_text(out, "user", user);
     put_client(out, client);
-    int64_t duration = strcmp(action, "closed") == 0 ? session_ms(fields->message) : -1;
+    int64_t duration = strcmp(action, "closed") == 0 ? session_ms(fields->at[PGLOG_MESSAGE]) : -1;
     if (duration >= 0) json_put_int_field(out, "duration_ms", duration);
 }
 
@@ -189,14 +203,15 @@ static void put_temp_file(struct buf *out, struct pglog_text message) {
 }
 
 void pglog_put_event(struct buf *out, const struct pglog_fields *fields) {
-    struct pglog_text message = fields->message;
+    struct pglog_text message = fields->at[PGLOG_MESSAGE];
     struct pglog_text plan = plan_of(message);
     const char *action = connection_action(message);
-    if (fields->state_code.len == 5 && starts(fields->state_code, "28")) put_authentication_failure(out, fields);
-    else if (equals(fields->state_code, "40P01")) put_deadlock(out, fields);
+    if (is_authentication_failure(fields)) put_authentication_failure(out, fields);
+    else if (is_deadlock(fields)) put_deadlock(out, fields);
     else if (plan.text) put_plan(out, fields, plan);
     else if (starts(message, "duration: ")) put_figures_of(out, "slow_query", message, pglog_duration_figures);
-    else if (is_failure(fields->severity) && fields->statement.text) put_query_error(out, fields);
+    else if (is_failure(fields->at[PGLOG_ERROR_SEVERITY]) && fields->at[PGLOG_STATEMENT].text)
+        put_query_error(out, fields);
     else if (action) put_connection(out, fields, action);
     else if (is_checkpoint(message)) put_figures_of(out, "checkpoint", message, pglog_checkpoint_figures);
     else if (is_vacuum(message)) put_vacuum(out, message);

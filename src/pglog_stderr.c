@@ -1,0 +1,210 @@
+// Cuts and reads stderr logs. The server writes a report in one piece: the line with the severity, then DETAIL, HINT,
+// CONTEXT, STATEMENT and so on with a prefix of their own, each text's further lines behind a tab. A line that fits
+// neither was written by somebody else (a library, an archive_command) and is a record by itself.
+#include "pglog_stderr.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pglog_runtime.h"
+#include "pglog_words.h"
+
+struct pglog_stderr {
+    struct pglog_prefix *prefix;
+    struct buf scratch;  // a line without what its runtime put around it
+    struct buf record;   // all lines of a record so
+};
+
+enum line_kind {
+    LINE_REPORT,     // begins a report
+    LINE_KEYWORD,    // DETAIL and its like: belongs to the report before
+    LINE_CONTINUED,  // behind a tab: belongs to the line before
+    LINE_FOREIGN
+};
+
+struct line {
+    enum line_kind kind;
+    const struct pglog_word *word;
+    struct pglog_text text;  // behind prefix and word
+};
+
+struct pglog_stderr *pglog_stderr_new(const char *log_line_prefix) {
+    struct pglog_stderr *log = xcalloc(1, sizeof *log);
+    log->prefix = pglog_prefix_new(log_line_prefix);
+    return log;
+}
+
+void pglog_stderr_free(struct pglog_stderr *log) {
+    if (!log) return;
+    pglog_prefix_free(log->prefix);
+    buf_free(&log->scratch);
+    buf_free(&log->record);
+    free(log);
+}
+
+static bool is_word(void *argument, const char *rest, size_t len) {
+    struct line *line = argument;
+    size_t taken;
+    line->word = pglog_word_at(rest, len, &taken);
+    if (line->word) line->text = (struct pglog_text){rest + taken, len - taken};
+    return line->word != NULL;
+}
+
+static struct line classify(const struct pglog_stderr *log, const char *text, size_t len, struct pglog_fields *fields) {
+    struct line line = {.kind = LINE_FOREIGN, .text = {text, len}};
+    if (len && *text == '\t') {
+        line.kind = LINE_CONTINUED;
+        line.text = (struct pglog_text){text + 1, len - 1};
+    } else if (pglog_prefix_match(log->prefix, text, len, fields, is_word, &line) >= 0) {
+        line.kind = line.word->kind < PGLOG_WORD_DETAIL ? LINE_REPORT : LINE_KEYWORD;
+    }
+    return line;
+}
+
+// Whether the complete line at text belongs to the record before it. *partial: it goes on in the next one, and on
+// entry whether the one before did.
+static bool belongs(struct pglog_stderr *log, const char *text, size_t len, bool *partial) {
+    struct pglog_runtime_line line;
+    bool continued = *partial;
+    pglog_runtime_unwrap(text, len, &log->scratch, &line);
+    *partial = line.partial;
+    if (continued) return true;
+    struct pglog_fields fields = {0};
+    struct line found = classify(log, line.text, line.len, &fields);
+    return found.kind == LINE_CONTINUED || found.kind == LINE_KEYWORD;
+}
+
+static bool is_partial(struct pglog_stderr *log, const char *text, size_t len) {
+    struct pglog_runtime_line line;
+    pglog_runtime_unwrap(text, len, &log->scratch, &line);
+    return line.partial;
+}
+
+size_t pglog_stderr_cut(struct pglog_stderr *log, const char *text, size_t len, size_t *scanned, bool is_all) {
+    const char *end = text + len;
+    const char *at = text + *scanned;
+    bool partial = false;
+    if (*scanned) {
+        const char *last = memrchr(text, '\n', *scanned - 1);
+        last = last ? last + 1 : text;
+        partial = is_partial(log, last, *scanned - 1 - (size_t)(last - text));
+    }
+    for (const char *newline; (newline = memchr(at, '\n', (size_t)(end - at))); at = newline + 1) {
+        size_t line_len = (size_t)(newline - at);
+        if (at == text) partial = is_partial(log, at, line_len);
+        else if (!belongs(log, at, line_len, &partial)) return (size_t)(at - text);
+        *scanned = (size_t)(newline + 1 - text);
+    }
+    return is_all && *scanned == len ? len : 0;
+}
+
+// Joins the record's lines without what their runtime put around them. Returns whether the runtime dated it.
+static bool assemble(struct pglog_stderr *log, const char *text, size_t len, int64_t *time_us) {
+    bool dated = false;
+    buf_clear(&log->record);
+    for (const char *at = text, *end = text + len; at < end;) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        const char *line_end = newline ? newline : end;
+        struct pglog_runtime_line line;
+        pglog_runtime_unwrap(at, (size_t)(line_end - at), &log->scratch, &line);
+        buf_put(&log->record, line.text, line.len);
+        if (line.dated && !dated) *time_us = line.time_us;
+        dated |= line.dated;
+        at = line_end + 1;
+        if (!line.partial && at < end) buf_putc(&log->record, '\n');
+    }
+    return dated;
+}
+
+// Where each keyword's text goes.
+static const unsigned char field_of_word[] = {
+    [PGLOG_WORD_DETAIL] = PGLOG_DETAIL,        [PGLOG_WORD_HINT] = PGLOG_HINT,
+    [PGLOG_WORD_QUERY] = PGLOG_INTERNAL_QUERY, [PGLOG_WORD_CONTEXT] = PGLOG_CONTEXT,
+    [PGLOG_WORD_STATEMENT] = PGLOG_STATEMENT,
+};
+
+// "exec_simple_query, postgres.c:1234"
+static void take_location(struct pglog_fields *fields, struct pglog_text text) {
+    const char *end = text.text + text.len;
+    const char *comma = memmem(text.text, text.len, ", ", 2);
+    const char *file = comma ? comma + 2 : text.text;
+    const char *colon = memrchr(file, ':', (size_t)(end - file));
+    if (comma) fields->at[PGLOG_FUNC_NAME] = (struct pglog_text){text.text, (size_t)(comma - text.text)};
+    if (!colon) return;
+    fields->at[PGLOG_FILE_NAME] = (struct pglog_text){file, (size_t)(colon - file)};
+    fields->at[PGLOG_FILE_LINE_NUM] = (struct pglog_text){colon + 1, (size_t)(end - colon - 1)};
+}
+
+// log_error_verbosity = verbose writes "42601: " before the message, and always a location behind.
+static void take_state_code(struct pglog_fields *fields) {
+    struct pglog_text *message = &fields->at[PGLOG_MESSAGE];
+    if (message->len < 7 || memcmp(message->text + 5, ": ", 2) != 0) return;
+    if (strspn(message->text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5) return;
+    if (!fields->at[PGLOG_STATE_CODE].text) fields->at[PGLOG_STATE_CODE] = (struct pglog_text){message->text, 5};
+    *message = (struct pglog_text){message->text + 7, message->len - 7};
+}
+
+// " at character 15", in English
+static void take_cursor(struct pglog_fields *fields) {
+    static const char words[] = " at character ";
+    struct pglog_text *message = &fields->at[PGLOG_MESSAGE];
+    size_t digits = 0;
+    while (digits < message->len && message->text[message->len - 1 - digits] >= '0' &&
+           message->text[message->len - 1 - digits] <= '9')
+        digits++;
+    size_t size = sizeof words - 1 + digits;
+    if (!digits || message->len < size) return;
+    const char *at = message->text + message->len - size;
+    if (memcmp(at, words, sizeof words - 1) != 0) return;
+    fields->at[PGLOG_CURSOR_POSITION] = (struct pglog_text){at + sizeof words - 1, digits};
+    message->len -= size;
+}
+
+static void take_line(const struct line *line, struct pglog_fields *fields, struct pglog_text **open) {
+    *open = NULL;
+    if (line->kind == LINE_REPORT) *open = &fields->at[PGLOG_MESSAGE];
+    else if (line->word->kind == PGLOG_WORD_LOCATION) take_location(fields, line->text);
+    else if (line->word->kind != PGLOG_WORD_BACKTRACE) *open = &fields->at[field_of_word[line->word->kind]];
+    if (*open) **open = line->text;
+}
+
+// Reads the lines of log->record. A text of several lines becomes one by moving the further lines up over their tabs.
+static bool read_lines(struct pglog_stderr *log, struct pglog_fields *fields) {
+    char *end = log->record.data + log->record.len;
+    struct pglog_text *open = NULL;
+    bool first = true;
+    for (char *at = log->record.data; at < end;) {
+        char *newline = memchr(at, '\n', (size_t)(end - at));
+        size_t len = (size_t)((newline ? newline : end) - at);
+        struct pglog_fields own = {0};
+        struct line line = classify(log, at, len, first ? fields : &own);
+        if (first != (line.kind == LINE_REPORT)) return false;
+        if (line.kind == LINE_FOREIGN) line.kind = LINE_CONTINUED;
+        if (first) {
+            const char *name = pglog_severity_name(line.word->kind);
+            fields->at[PGLOG_ERROR_SEVERITY] = (struct pglog_text){name, strlen(name)};
+        }
+        if (line.kind == LINE_CONTINUED && open) {
+            char *to = (char *)log->record.data + (open->text - log->record.data) + open->len;
+            *to = '\n';
+            memmove(to + 1, line.text.text, line.text.len);
+            open->len += 1 + line.text.len;
+        } else if (line.kind != LINE_CONTINUED) {
+            take_line(&line, fields, &open);
+        }
+        first = false;
+        at += len + 1;
+    }
+    return !first;
+}
+
+bool pglog_stderr_read(struct pglog_stderr *log, const char *text, size_t len, struct pglog_fields *fields,
+                       int64_t *time_us, struct pglog_text *plain) {
+    assemble(log, text, len, time_us);
+    while (log->record.len && log->record.data[log->record.len - 1] == '\n') log->record.len--;
+    *plain = (struct pglog_text){log->record.data, log->record.len};
+    if (!log->record.len || !read_lines(log, fields)) return false;
+    if (fields->at[PGLOG_FUNC_NAME].text || fields->at[PGLOG_FILE_NAME].text) take_state_code(fields);
+    take_cursor(fields);
+    return true;
+}
