@@ -102,6 +102,7 @@ size_t pglog_stderr_cut(struct pglog_stderr *log, const char *text, size_t len, 
 static bool assemble(struct pglog_stderr *log, const char *text, size_t len, int64_t *time_us) {
     bool dated = false;
     buf_clear(&log->record);
+    buf_reserve(&log->record, 1);  // it has an address, also when it is empty
     for (const char *at = text, *end = text + len; at < end;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *line_end = newline ? newline : end;
