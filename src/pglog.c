@@ -74,14 +74,20 @@ uint64_t pglog_unparsed(const struct pglog *log) {
 
 // The instant of "1774744200.123", as %n in a prefix gives it. -1 when it is none.
 static int read_epoch(struct pglog_text text, int64_t *time_us) {
+    enum { MAX_SECONDS = 12, FINEST = 6 };  // digits
     int64_t value = 0;
-    int fraction = -1;
+    int fraction = -1;  // digits read behind the point; -1 before it
     for (size_t i = 0; i < text.len; i++) {
-        if (text.text[i] == '.' && fraction < 0 && i > 0) fraction = 0;
-        else if (text.text[i] < '0' || text.text[i] > '9' || fraction == 6 || value > INT64_MAX / 100000000) return -1;
-        else value = value * 10 + (text.text[i] - '0'), fraction += fraction >= 0;
+        if (text.text[i] == '.' && fraction < 0 && i > 0) {
+            fraction = 0;
+            continue;
+        }
+        if (text.text[i] < '0' || text.text[i] > '9' || fraction == FINEST) return -1;
+        if (fraction < 0 && i == MAX_SECONDS) return -1;
+        value = value * 10 + (text.text[i] - '0');
+        if (fraction >= 0) fraction++;
     }
-    for (int digits = fraction < 0 ? 0 : fraction; digits < 6; digits++) value *= 10;
+    for (int digits = fraction < 0 ? 0 : fraction; digits < FINEST; digits++) value *= 10;
     *time_us = value;
     return text.len && fraction != 0 ? 0 : -1;
 }
@@ -191,8 +197,7 @@ static bool read_csv(struct pglog *log, const struct pglog_line *line, int64_t n
     struct pglog_text *severity = &fields.at[PGLOG_ERROR_SEVERITY];
     const struct pglog_word *word = severity->text ? pglog_severity(severity->text, severity->len) : NULL;
     const char *english = word ? pglog_severity_name(word->kind) : NULL;
-    if (english && strncmp(severity->text, english, strlen(english)) != 0)
-        *severity = (struct pglog_text){english, strlen(english)};
+    if (english && strcmp(word->text, english) != 0) *severity = (struct pglog_text){english, strlen(english)};
     write_fields(log, line, &fields, now_us);
     return true;
 }

@@ -57,7 +57,8 @@ static int read_columns(const char *text, const char *end, struct column columns
         count++;
         if (at < end && *at == ',') continue;
         *after = at;
-        return count >= MIN_COLUMNS ? count : 0;
+        if (count >= MIN_COLUMNS) return count;
+        return at == end ? -1 : 0;
     }
     return 0;
 }

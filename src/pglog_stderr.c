@@ -61,39 +61,30 @@ static struct line classify(const struct pglog_stderr *log, const char *text, si
     return line;
 }
 
-// Whether the complete line at text belongs to the record before it. *partial: it goes on in the next one, and on
-// entry whether the one before did.
-static bool belongs(struct pglog_stderr *log, const char *text, size_t len, bool *partial) {
-    struct pglog_runtime_line line;
-    bool continued = *partial;
-    pglog_runtime_unwrap(text, len, &log->scratch, &line);
-    *partial = line.partial;
-    if (continued) return true;
-    struct pglog_fields fields = {0};
-    struct line found = classify(log, line.text, line.len, &fields);
-    return found.kind == LINE_CONTINUED || found.kind == LINE_KEYWORD;
-}
-
-static bool is_partial(struct pglog_stderr *log, const char *text, size_t len) {
-    struct pglog_runtime_line line;
-    pglog_runtime_unwrap(text, len, &log->scratch, &line);
-    return line.partial;
+// Takes the line at text, with the lines that continue it where its runtime split it, out of what the runtime put
+// around it, into *line. Returns what is behind it; NULL when its end has not been written yet.
+static const char *take_whole(struct pglog_stderr *log, const char *text, const char *end, struct pglog_text *line) {
+    buf_clear(&log->record);
+    for (const char *newline; (newline = memchr(text, '\n', (size_t)(end - text))); text = newline + 1) {
+        struct pglog_runtime_line part;
+        pglog_runtime_unwrap(text, (size_t)(newline - text), &log->scratch, &part);
+        *line = (struct pglog_text){part.text, part.len};
+        if (!part.partial && !log->record.len) return newline + 1;
+        buf_put(&log->record, part.text, part.len);
+        *line = (struct pglog_text){log->record.data, log->record.len};
+        if (!part.partial) return newline + 1;
+    }
+    return NULL;
 }
 
 size_t pglog_stderr_cut(struct pglog_stderr *log, const char *text, size_t len, size_t *scanned, bool is_all) {
-    const char *end = text + len;
-    const char *at = text + *scanned;
-    bool partial = false;
-    if (*scanned) {
-        const char *last = memrchr(text, '\n', *scanned - 1);
-        last = last ? last + 1 : text;
-        partial = is_partial(log, last, *scanned - 1 - (size_t)(last - text));
-    }
-    for (const char *newline; (newline = memchr(at, '\n', (size_t)(end - at))); at = newline + 1) {
-        size_t line_len = (size_t)(newline - at);
-        if (at == text) partial = is_partial(log, at, line_len);
-        else if (!belongs(log, at, line_len, &partial)) return (size_t)(at - text);
-        *scanned = (size_t)(newline + 1 - text);
+    const char *end = text + len, *at = text + *scanned;
+    struct pglog_text line;
+    for (const char *behind; (behind = take_whole(log, at, end, &line)); at = behind) {
+        struct pglog_fields fields = {0};
+        enum line_kind kind = classify(log, line.text, line.len, &fields).kind;
+        if (at > text && kind != LINE_CONTINUED && kind != LINE_KEYWORD) return (size_t)(at - text);
+        *scanned = (size_t)(behind - text);
     }
     return is_all && *scanned == len ? len : 0;
 }
