@@ -119,6 +119,10 @@ static int l_acknowledge(lua_State *lua) {
     return luax_fail(lua, "tail.acknowledge: %s", error);
 }
 
+static size_t cut_record(void *log, const char *text, size_t len, size_t *scanned, bool is_all) {
+    return pglog_cut(log, text, len, scanned, is_all);
+}
+
 // The follower's parser, from now on kept alive by it.
 static struct pglog *bind_parser(lua_State *lua, struct follower *follower) {
     struct parser *parser = luaL_checkudata(lua, 2, PGLOG_CLASS);
@@ -131,6 +135,7 @@ static struct pglog *bind_parser(lua_State *lua, struct follower *follower) {
     lua_pushvalue(lua, 2);
     lua_rawseti(lua, -2, 1);
     lua_setfenv(lua, 1);
+    tail_set_cut(follower->tail, cut_record, parser->log);
     return parser->log;
 }
 

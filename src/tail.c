@@ -15,10 +15,12 @@
 
 #define READ_SIZE (128 * 1024)
 #define LONGEST_LINE (16 * 1024 * 1024)  // of a longer one the rest is counted and left out
+#define QUIET_MS 25                      // a writer that pauses for so long has written its record whole
 #define KEPT_BUFFER (1024 * 1024)        // a larger one is given back when it is empty
 #define TURN_BYTES (4 * 1024 * 1024)     // of a file that grows meanwhile, before the others of its pattern
 
 static void on_timer(uv_timer_t *timer);
+static void on_quiet(uv_timer_t *timer);
 static void on_watch(uv_fs_event_t *watch, const char *name, int events, int status);
 static void stat_files(struct tail *tail);
 
@@ -47,6 +49,18 @@ static void watch_directory(struct tail *tail) {
     free(directory);
 }
 
+static size_t cut_line(void *argument, const char *text, size_t len, size_t *scanned, bool is_all) {
+    (void)argument, (void)is_all;
+    const char *newline = memchr(text + *scanned, '\n', len - *scanned);
+    *scanned = len;
+    return newline ? (size_t)(newline - text) + 1 : 0;
+}
+
+void tail_set_cut(struct tail *tail, tail_cut *cut, void *argument) {
+    tail->cut = cut;
+    tail->cut_argument = argument;
+}
+
 struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char *error, size_t size) {
     char note[512];
     struct tail *tail = xcalloc(1, sizeof *tail);
@@ -61,9 +75,11 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char
     tail->grace_ms = options->grace_ms;
     tail->segments_end = &tail->segments;
     tail->notes_end = &tail->notes;
-    tail->handles = 2;
-    tail->timer.data = tail->watch.data = tail;
+    tail->cut = cut_line;
+    tail->handles = 3;
+    tail->timer.data = tail->quiet.data = tail->watch.data = tail;
     uv_timer_init(loop, &tail->timer);
+    uv_timer_init(loop, &tail->quiet);
     uv_fs_event_init(loop, &tail->watch);
     if (*note) tail_note(tail, "%s", note);
     tail_restore(tail);
@@ -93,6 +109,7 @@ void tail_close(struct tail *tail) {
     tail_save_now(tail);
     if (!tail->saving) checkpoint_close(&tail->checkpoint);
     uv_close((uv_handle_t *)&tail->timer, on_closed);
+    uv_close((uv_handle_t *)&tail->quiet, on_closed);
     uv_close((uv_handle_t *)&tail->watch, on_closed);
 }
 
@@ -117,6 +134,11 @@ static void on_timer(uv_timer_t *timer) {
     tail_drop_finished(tail);
     tell_unreadable(tail);
     tail_save(tail);
+}
+
+static void on_quiet(uv_timer_t *timer) {
+    struct tail *tail = timer->data;
+    wakeup_signal(&tail->news);
 }
 
 static const char *base_name(const char *path) {
@@ -159,7 +181,7 @@ static void take_up(struct tail *tail, struct tail_file *file) {
     if (tail->current == file && tail->buffer_offset + (int64_t)tail->taken == file->read) return;
     tail->current = file;
     tail->buffer_offset = file->read;
-    tail->taken = tail->scanned = tail->dropped = 0;
+    tail->taken = tail->scanned = tail->tried = tail->dropped = 0;
     buf_clear(&tail->buffer);
 }
 
@@ -172,6 +194,7 @@ static void shift_buffer(struct tail *tail) {
     else memmove(tail->buffer.data, tail->buffer.data + tail->taken, rest);
     tail->buffer.len = rest;
     tail->scanned = tail->scanned > tail->taken ? tail->scanned - tail->taken : 0;
+    tail->tried = tail->tried > tail->taken ? tail->tried - tail->taken : 0;
     tail->taken = 0;
 }
 
@@ -195,18 +218,15 @@ static bool hand_out(struct tail *tail, struct tail_line *line, size_t len, size
     return true;
 }
 
-// A line that is in the buffer whole.
-static bool next_in_buffer(struct tail *tail, struct tail_line *line) {
-    if (!tail->current || tail->dropped || tail->buffer.len <= tail->scanned) return false;
-    const char *from = tail->buffer.data + tail->scanned;
-    const char *newline = memchr(from, '\n', tail->buffer.len - tail->scanned);
-    if (!newline) {
-        tail->scanned = tail->buffer.len;
-        return false;
-    }
-    size_t end = (size_t)(newline - tail->buffer.data);
-    tail->scanned = end + 1;
-    return hand_out(tail, line, end - tail->taken, 1);
+// A piece that is in the buffer whole. is_all: nothing more is being written.
+static bool next_in_buffer(struct tail *tail, struct tail_line *line, bool is_all) {
+    if (!tail->current || tail->dropped || (tail->buffer.len <= tail->tried && !is_all)) return false;
+    size_t len = tail->buffer.len - tail->taken;
+    size_t scanned = tail->scanned > tail->taken ? tail->scanned - tail->taken : 0;
+    size_t end = tail->cut(tail->cut_argument, tail->buffer.data + tail->taken, len, &scanned, is_all);
+    tail->scanned = tail->taken + (end ? end : scanned);
+    tail->tried = end ? tail->scanned : tail->buffer.len;
+    return end > 0 && hand_out(tail, line, end - 1, 1);
 }
 
 // The buffer holds the longest line's worth and no newline: what follows is only counted, up to the newline.
@@ -223,6 +243,12 @@ static bool skip_rest(struct tail *tail, struct tail_line *line, size_t got) {
 
 enum outcome { OUTCOME_LINE, OUTCOME_MORE, OUTCOME_NOTHING };
 
+// Whether the buffer holds whole lines and no whole piece: its last record may be one, when nothing comes behind it.
+static bool may_be_complete(const struct tail *tail) {
+    const struct buf *buffer = &tail->buffer;
+    return tail->cut != cut_line && buffer->len > 0 && buffer->data[buffer->len - 1] == '\n';
+}
+
 // At the end of the file. What is left of a rotated file becomes its last line when nobody completes it.
 static enum outcome at_end(struct tail *tail, const struct stat *status, struct tail_line *line) {
     struct tail_file *file = tail->current;
@@ -232,8 +258,12 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
     file->seen_mtime_ns = tail_file_mtime_ns(status);
     if (changed) file->eof_ns = now;
     file->turn_bytes = 0;
+    if (!tail->buffer.len) return OUTCOME_NOTHING;
     bool due = file->gone && now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
-    if (!due || !tail->buffer.len) return OUTCOME_NOTHING;
+    bool quiet = due || now - file->eof_ns >= (int64_t)QUIET_MS * 1000000;
+    if (quiet && next_in_buffer(tail, line, true)) return OUTCOME_LINE;
+    if (!quiet && may_be_complete(tail)) uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
+    if (!due) return OUTCOME_NOTHING;
     hand_out(tail, line, tail->buffer.len, 0);
     return OUTCOME_LINE;
 }
@@ -270,15 +300,16 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     if (unchanged < 0) return cannot_read(file);
     file->unreadable = 0;
     if (!unchanged || (got == 0 && status.st_size < at)) {
+        if (next_in_buffer(tail, line, true)) return OUTCOME_LINE;
         tail_begin_anew(tail, file);
-        tail->current = NULL;  // in the buffer is at most half a line
+        tail->current = NULL;  // in the buffer is at most half a piece
         return OUTCOME_MORE;
     }
     if (got == 0) return at_end(tail, &status, line);
     file->eof_ns = 0;
     if (tail->buffer.len >= LONGEST_LINE) return skip_rest(tail, line, (size_t)got) ? OUTCOME_LINE : OUTCOME_MORE;
     tail->buffer.len += (size_t)got;
-    if (!next_in_buffer(tail, line)) return OUTCOME_MORE;
+    if (!next_in_buffer(tail, line, false)) return OUTCOME_MORE;
     count_turn(tail, &status, got);
     return OUTCOME_LINE;
 }
@@ -287,8 +318,9 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
 static bool is_promising(const struct tail *tail, const struct tail_file *file) {
     if (file->fd < 0) return false;
     if (!file->eof_ns) return true;
-    return file->gone && file->seen_size > file->read &&
-           clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+    int64_t waited = clock_monotonic_ns() - file->eof_ns;
+    if (file == tail->current && may_be_complete(tail) && waited >= (int64_t)QUIET_MS * 1000000) return true;
+    return file->gone && file->seen_size > file->read && waited >= (int64_t)tail->grace_ms * 1000000;
 }
 
 // A file without a complete first line: waits for it, unless the file is a rotated one's rest.
@@ -324,6 +356,15 @@ static bool must_record(struct tail *tail) {
     return true;
 }
 
+// What is left in the buffer of a file that was truncated: its pieces, and of half a piece each whole line.
+static bool next_left_over(struct tail *tail, struct tail_line *line) {
+    if (!tail->current || tail->current->fd >= 0 || tail->dropped) return false;
+    if (next_in_buffer(tail, line, true)) return true;
+    const char *from = tail->buffer.data + tail->taken;
+    const char *newline = tail->buffer.len > tail->taken ? memchr(from, '\n', tail->buffer.len - tail->taken) : NULL;
+    return newline && hand_out(tail, line, (size_t)(newline - from), 1);
+}
+
 // The next line of the files that have not had their turn of this round. Sets `round_over` when others have something.
 static bool next_of_round(struct tail *tail, struct tail_line *line, bool *round_over) {
     *round_over = false;
@@ -352,7 +393,7 @@ static bool next_of_round(struct tail *tail, struct tail_line *line, bool *round
 }
 
 bool tail_next(struct tail *tail, struct tail_line *line) {
-    if (next_in_buffer(tail, line)) return true;
+    if (next_in_buffer(tail, line, false) || next_left_over(tail, line)) return true;
     if (tail->look) tail_scan(tail, false);
     bool round_over;
     while (!next_of_round(tail, line, &round_over)) {

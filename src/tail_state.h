@@ -45,7 +45,11 @@ struct tail {
     struct tail_file *current;
     struct buf buffer;
     int64_t buffer_offset;  // of its first byte in the file
-    size_t taken, scanned;  // handed out; known to hold no newline
+    size_t taken, scanned;  // handed out; gone through without finding the end of a piece
+    size_t tried;           // the buffer's length when it held no whole piece
+    tail_cut *cut;
+    void *cut_argument;
+    uv_timer_t quiet;  // runs while a piece may be complete, for nothing more is being written
     size_t dropped;         // of a line that is longer than the buffer may be
 
     struct tail_file *open_file;  // of the lines since the last commit
