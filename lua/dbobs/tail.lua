@@ -136,21 +136,31 @@ setmetatable(M, {
 local LOG_OPTIONS = {
   path = "string", checkpoint = "string", from = OPTIONS.from, poll = "duration", grace = "duration",
   timezone = "string", envelope = "table", to = "any", fields = "table", count = "function",
+  format = { one = { "jsonlog", "csvlog", "stderr" } }, log_line_prefix = "string",
 }
 
 local function parser_of(given)
   local envelope = { data_type = "log" }
   for name, value in pairs(given.envelope) do envelope[name] = value end
-  return core.pglog(record.writer(envelope), given.timezone)
+  return core.pglog(record.writer(envelope), given.timezone, given.format, given.log_line_prefix)
 end
 
--- Says when a line's time cannot be told, and once when the file seems to be no jsonlog.
-local function tell_problems(self, parser)
+-- What to look at when pieces of a file are no records of its format.
+local IS_IT = {
+  jsonlog = "a line of the server's log is no JSON object and is sent as text: is the file written with "
+    .. "log_destination = 'jsonlog'?",
+  csvlog = "a part of the server's log is no csvlog record and is sent as text: is the file written with "
+    .. "log_destination = 'csvlog'?",
+  stderr = "a line of the server's log does not begin with log_line_prefix and is sent as text: it was written by "
+    .. "another program, or the target's log_line_prefix is not the server's",
+}
+
+-- Says when a line's time cannot be told, and once when the file seems to be of another format.
+local function tell_problems(self, parser, format)
   local undated, example, unparsed = parser:problems()
   if unparsed > 0 and not self.told_unparsed then
     self.told_unparsed = true
-    log.warn("a line of the server's log is no JSON object and is sent as text: is the file written with "
-      .. "log_destination = 'jsonlog'?", self.fields)
+    log.warn(IS_IT[format or "jsonlog"], self.fields)
   end
   self:tell("time", undated > 0 and (
     "cannot tell the instant of log lines with a time like '%s', they are dated by when they "
@@ -188,9 +198,10 @@ local draining = {}
 local server_log = {}
 server_log.__index = server_log
 
---- Follows a PostgreSQL server log in jsonlog format: each line becomes a record of raw-logs.
----@param given table path, checkpoint, from, poll, grace as with dbobs.tail; envelope (run:envelope()); timezone (the
---- server's log_timezone); to (the topic); count(lines) is called with the lines sent; fields for our own log
+--- Follows a PostgreSQL server log: each record of it becomes one of raw-logs.
+---@param given table path, checkpoint, from, poll, grace as with dbobs.tail; format ("jsonlog" by default, "csvlog" or
+--- "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
+--- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called with the lines sent; fields for our own log
 ---@return dbobs.server_log|nil, string|nil error
 function M.server_log(given)
   check(given, LOG_OPTIONS, "dbobs.tail.server_log")
@@ -204,7 +215,7 @@ function M.server_log(given)
   object, cause = open(file, given.fields)
   if not object then return nil, cause end
   return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count,
-    checkpoint = checkpoint }, server_log)
+    checkpoint = checkpoint, format = given.format }, server_log)
 end
 
 --- One turn: sends what there is, up to some megabytes, or until the topic is full.
@@ -214,7 +225,7 @@ function server_log:turn()
   self.follower:attend()
   local outcome, lines = self.follower.core:pump(self.parser, self.to)
   if outcome and lines > 0 and self.count then self.count(lines) end
-  tell_problems(self.follower, self.parser)
+  tell_problems(self.follower, self.parser, self.format)
   return outcome, lines
 end
 
