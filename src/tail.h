@@ -37,9 +37,9 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char
 // Writes the checkpoint once more and frees.
 void tail_close(struct tail *tail);
 
-// Finds the end of the piece (a line, or a record of several) that text begins with, behind its newline; 0 when that has
-// not been written yet. *scanned: where an earlier call with the same, shorter text came; 0 at first. is_all: nothing
-// more is being written.
+// Finds the end of the piece (a line, or a record of several) that text begins with, behind its newline; 0 when that
+// has not been written yet. *scanned: where an earlier call with the same, shorter text came; 0 at first. is_all:
+// nothing more is being written.
 typedef size_t tail_cut(void *argument, const char *text, size_t len, size_t *scanned, bool is_all);
 // Pieces are cut by `cut` instead of at each newline. Before the first one is asked for.
 void tail_set_cut(struct tail *tail, tail_cut *cut, void *argument);

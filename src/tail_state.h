@@ -50,7 +50,7 @@ struct tail {
     tail_cut *cut;
     void *cut_argument;
     uv_timer_t quiet;  // runs while a piece may be complete, for nothing more is being written
-    size_t dropped;         // of a line that is longer than the buffer may be
+    size_t dropped;    // of a line that is longer than the buffer may be
 
     struct tail_file *open_file;  // of the lines since the last commit
     int64_t open_end;

@@ -201,7 +201,8 @@ server_log.__index = server_log
 --- Follows a PostgreSQL server log: each record of it becomes one of raw-logs.
 ---@param given table path, checkpoint, from, poll, grace as with dbobs.tail; format ("jsonlog" by default, "csvlog" or
 --- "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
---- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called with the lines sent; fields for our own log
+--- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called
+--- with the lines sent; fields for our own log
 ---@return dbobs.server_log|nil, string|nil error
 function M.server_log(given)
   check(given, LOG_OPTIONS, "dbobs.tail.server_log")

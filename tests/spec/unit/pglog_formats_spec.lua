@@ -177,8 +177,8 @@ describe("stderr", function()
   end)
 
   it("reads what log_error_verbosity = verbose adds", function()
-    local one = records(parser_of("stderr", "%m "), "2026-03-29 03:30:00.123 CEST ERROR:  42601: syntax error at or near "
-      .. '"selec" at character 1\n2026-03-29 03:30:00.123 CEST LOCATION:  scanner_yyerror, scan.l:1248\n'
+    local one = records(parser_of("stderr", "%m "), "2026-03-29 03:30:00.123 CEST ERROR:  42601: syntax error at "
+      .. 'or near "selec" at character 1\n2026-03-29 03:30:00.123 CEST LOCATION:  scanner_yyerror, scan.l:1248\n'
       .. "2026-03-29 03:30:00.123 CEST STATEMENT:  selec 1\n")[1]
     local seen = one.payload.record
     assert.same({ "42601", 'syntax error at or near "selec"', 1, "scanner_yyerror", "scan.l", 1248, "selec 1" },
