@@ -1,7 +1,6 @@
 // Binding "dbobs.core.pg": connections of the primitive pg.c. A connection's userdata owns its struct pg; the results
 // it gives are the objects of dbobs.core.pgresult. Nothing here blocks or yields: what is not there yet is false, and
 // the caller waits for the connection (LUAX_WAKEUP) and tries again. lua/dbobs/postgres.lua does that.
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,25 +107,18 @@ static int l_transaction(lua_State *lua) {
 
 // Connections: sending.
 
-static void number_to_text(lua_State *lua, int index) {
-    char text[40];
-    double number = lua_tonumber(lua, index);
-    if (isnan(number)) strcpy(text, "NaN");
-    else if (isinf(number)) strcpy(text, number < 0 ? "-Infinity" : "Infinity");
-    else snprintf(text, sizeof text, number == floor(number) && fabs(number) < 1e18 ? "%.0f" : "%.17g", number);
-    lua_pushstring(lua, text);
-    lua_replace(lua, index);
-}
-
 static const char *argument(lua_State *lua, int index) {
     size_t len;
+    char number[PG_NUMBER_SIZE];
     switch (lua_type(lua, index)) {
     case LUA_TNIL:
         return NULL;
     case LUA_TBOOLEAN:
         return lua_toboolean(lua, index) ? "t" : "f";
     case LUA_TNUMBER:
-        number_to_text(lua, index);
+        pg_number_text(lua_tonumber(lua, index), number);
+        lua_pushstring(lua, number);
+        lua_replace(lua, index);
         return lua_tostring(lua, index);
     case LUA_TLIGHTUSERDATA:
         if (!lua_touserdata(lua, index)) return NULL;
@@ -241,7 +233,7 @@ static int l_cancel(lua_State *lua) {
 
 // Connections: taking.
 
-static int push_error(lua_State *lua, const PGresult *result) {
+static void push_error(lua_State *lua, const PGresult *result) {
     static const struct {
         const char *name;
         int field;
@@ -263,7 +255,7 @@ static int push_error(lua_State *lua, const PGresult *result) {
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         set_field(lua, fields[i].name, PQresultErrorField(result, fields[i].field));
     if (!PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)) set_field(lua, "message", PQresultErrorMessage(result));
-    return 2;
+    lua_pushnil(lua);
 }
 
 static bool is_rows(const PGresult *result) {
@@ -271,8 +263,8 @@ static bool is_rows(const PGresult *result) {
     return status == PGRES_TUPLES_OK || status == PGRES_TUPLES_CHUNK;
 }
 
-// Pushes the name of its kind and what belongs to it; `slot` keeps rows and is cleared of anything else.
-static int push_result(lua_State *lua, PGresult **slot) {
+// Pushes the name of its kind and two values that belong to it; `slot` keeps rows and is cleared of anything else.
+static void push_result(lua_State *lua, PGresult **slot) {
     static const char *const kinds[] = {
         [PGRES_TUPLES_OK] = "rows",   [PGRES_TUPLES_CHUNK] = "chunk", [PGRES_COMMAND_OK] = "done",
         [PGRES_EMPTY_QUERY] = "done", [PGRES_PIPELINE_SYNC] = "sync", [PGRES_COPY_IN] = "copy",
@@ -282,20 +274,18 @@ static int push_result(lua_State *lua, PGresult **slot) {
     PGresult *result = *slot;
     ExecStatusType status = PQresultStatus(result);
     const char *kind = (size_t)status < sizeof kinds / sizeof *kinds ? kinds[status] : NULL;
-    int pushed = 3;
+    bool rows = is_rows(result);
     if (kind) {
-        bool rows = is_rows(result);
         lua_pushstring(lua, kind);
         if (rows) lua_pushvalue(lua, -2);
         else lua_pushnil(lua);
         lua_pushstring(lua, PQcmdStatus(result));
-        if (rows) return pushed;
     } else {
-        pushed = push_error(lua, result);
+        push_error(lua, result);
     }
+    if (rows) return;
     PQclear(result);
     *slot = NULL;
-    return pushed;
 }
 
 // Pushes the object for the next result, which is there before libpq gives one, so that it has an owner. What the
@@ -313,20 +303,24 @@ static PGresult **push_slot(lua_State *lua) {
     return lua_touserdata(lua, -1);
 }
 
-// take(seconds) -> false: wait | "rows" or "chunk", result, command | "done", nil, command | "error", fields | "end" |
-// "sync" | "aborted" | "copy" | nil, cause, sqlstate | nil: the connection is lost. From the first wait for something
-// on it must come within so many seconds, see pg_set_deadline.
+static void forget_slot(lua_State *lua) {
+    lua_getfenv(lua, 1);
+    lua_pushnil(lua);
+    lua_rawseti(lua, -2, 1);
+    lua_pop(lua, 1);
+}
+
+// take(seconds, rows_only) -> false: wait | "rows" or "chunk", result, command, n | "done", nil, command | "error",
+// fields, nil, n | "end" | "sync" | "aborted" | "copy" | nil, cause, sqlstate | nil: the connection is lost. From the
+// first wait for something on it must come within so many seconds, see pg_set_deadline. Of a pipeline n says which
+// statement it is; rows_only leaves out what brings neither rows nor an error.
 static int l_take(lua_State *lua) {
     struct pg *pg = check_pg(lua);
     double seconds = luaL_optnumber(lua, 2, 0);
+    bool rows_only = lua_toboolean(lua, 3);
     PGresult **slot = push_slot(lua);
-    enum pg_take taken = pg_take(pg, slot);
-    if (*slot && is_rows(*slot)) {
-        lua_getfenv(lua, 1);
-        lua_pushnil(lua);
-        lua_rawseti(lua, -2, 1);
-        lua_pop(lua, 1);
-    }
+    enum pg_take taken = rows_only ? pg_take_rows(pg, slot) : pg_take(pg, slot);
+    if (*slot && is_rows(*slot)) forget_slot(lua);
     switch (taken) {
     case PG_TAKE_WAIT:
         if (!pg->waited) set_deadline(pg, seconds);
@@ -337,7 +331,9 @@ static int l_take(lua_State *lua) {
         lua_pushliteral(lua, "end");
         return 1;
     case PG_TAKE_RESULT:
-        return push_result(lua, slot);
+        push_result(lua, slot);
+        lua_pushinteger(lua, (lua_Integer)pg->statement);
+        return 4;
     case PG_TAKE_LOST:
         break;
     }

@@ -217,6 +217,7 @@ int pg_set_pipeline(struct pg *pg, bool on) {
     if (on == pg->pipeline) return 0;
     if (!(on ? PQenterPipelineMode(pg->conn) : PQexitPipelineMode(pg->conn))) return -1;
     pg->pipeline = on;
+    pg->statement = 1;
     return 0;
 }
 
@@ -240,6 +241,7 @@ static enum pg_take take_rest(struct pg *pg, PGresult **result) {
     pg->ended = !next;
     if (!next) {
         pg->in_flight = pg->pipeline;
+        pg->statement++;
         return PG_TAKE_END;
     }
     const char *severity = PQresultErrorField(next, PG_DIAG_SEVERITY_NONLOCALIZED);
@@ -270,13 +272,36 @@ enum pg_take pg_take(struct pg *pg, PGresult **result) {
     if (*result && PQresultStatus(*result) == PGRES_PIPELINE_SYNC) {
         pg->syncs--;
         pg->in_flight = pg->syncs > 0;
-    } else if (!*result && !pg->pipeline) {
-        pg->in_flight = false;
+    } else if (!*result) {
+        pg->statement++;
+        pg->in_flight = pg->pipeline;
     }
     if (!pg->in_flight) uv_timer_stop(&pg->timer);
     // libpq has moved on to the pipeline's next statement, if there is one.
     if (pg->pipeline && pg->chunk_rows) PQsetChunkedRowsMode(pg->conn, pg->chunk_rows);
     return *result ? PG_TAKE_RESULT : PG_TAKE_END;
+}
+
+enum pg_take pg_take_rows(struct pg *pg, PGresult **result) {
+    while (true) {
+        enum pg_take taken = pg_take(pg, result);
+        if (taken == PG_TAKE_END && pg->in_flight) continue;
+        if (taken != PG_TAKE_RESULT) return taken;
+        switch (PQresultStatus(*result)) {
+        case PGRES_TUPLES_OK:
+        case PGRES_TUPLES_CHUNK:
+            if (PQntuples(*result) > 0) return taken;
+            break;
+        case PGRES_COMMAND_OK:
+        case PGRES_EMPTY_QUERY:
+        case PGRES_PIPELINE_ABORTED:
+            break;
+        default:
+            return taken;
+        }
+        PQclear(*result);
+        *result = NULL;
+    }
 }
 
 PGnotify *pg_notification(struct pg *pg) {

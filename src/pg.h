@@ -39,11 +39,12 @@ struct pg {
     char *sqlstate;        // PG_LOST: the server's code where it gave one, else NULL
     bool timed_out;        // PG_LOST while connecting, or the last statement: its deadline passed
 
-    bool in_flight;     // statements were sent whose results have not all been taken
-    bool pipeline;      // libpq is in pipeline mode
-    unsigned syncs;     // sync points sent and not yet taken
-    int chunk_rows;     // stream results in chunks of so many rows; 0: each result whole
-    bool keep_notices;  // else they are dropped
+    bool in_flight;      // statements were sent whose results have not all been taken
+    bool pipeline;       // libpq is in pipeline mode
+    unsigned syncs;      // sync points sent and not yet taken
+    unsigned statement;  // of a pipeline: which one's results are being taken, from 1 on
+    int chunk_rows;      // stream results in chunks of so many rows; 0: each result whole
+    bool keep_notices;   // else they are dropped
     unsigned notice_count;
     struct pg_notice *notices, **last_notice;
 
@@ -95,6 +96,9 @@ enum pg_take {
     PG_TAKE_LOST     // the connection is lost or closed
 };
 enum pg_take pg_take(struct pg *pg, PGresult **result);
+// The same without what brings neither rows nor an error: ends, empty results, commands. For a pipeline, whose sync is
+// its end.
+enum pg_take pg_take_rows(struct pg *pg, PGresult **result);
 
 // The next notification, the caller's to PQfreemem, or NULL: wait for `wakeup`.
 PGnotify *pg_notification(struct pg *pg);

@@ -2,6 +2,7 @@
 // Owns the copies in struct pg_params. What fails is said in libpq's words.
 #include "pg_params.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,4 +123,11 @@ PGconn *pg_params_resolve(const struct pg_params *params, char *error, size_t si
     error[strcspn(error, "\n")] = '\0';
     PQfinish(conn);
     return NULL;
+}
+
+void pg_number_text(double number, char text[PG_NUMBER_SIZE]) {
+    bool whole = number == floor(number) && fabs(number) < 1e18;
+    if (isnan(number)) strcpy(text, "NaN");
+    else if (isinf(number)) strcpy(text, number < 0 ? "-Infinity" : "Infinity");
+    else snprintf(text, PG_NUMBER_SIZE, whole ? "%.0f" : "%.17g", number);
 }

@@ -30,4 +30,8 @@ bool pg_params_strike_host(struct pg_params *params, PGconn *conn);
 // error, which is then in `error`; else the caller's to PQfinish. Reads the service file and the password file.
 PGconn *pg_params_resolve(const struct pg_params *params, char *error, size_t size);
 
+// A number as the server reads it: whole ones without an exponent, others so that none is rounded.
+#define PG_NUMBER_SIZE 40
+void pg_number_text(double number, char text[PG_NUMBER_SIZE]);
+
 #endif

@@ -36,12 +36,14 @@ local PREAMBLE = 2
 local MOST_FORGOTTEN = 3
 
 -- A SQL_ASCII database may hold bytes that are no UTF-8: asked for UTF-8, the server would refuse the whole result.
-local SETTINGS = marked [[select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
-  set_config('idle_in_transaction_session_timeout', $3, true), set_config('timezone', 'UTC', true),
-  set_config('datestyle', 'ISO, YMD', true), set_config('intervalstyle', 'postgres', true),
-  set_config('extra_float_digits', '1', true), set_config('bytea_output', 'hex', true), set_config('jit', 'off', true),
-  set_config('client_encoding', case current_setting('server_encoding') when 'SQL_ASCII' then 'SQL_ASCII'
-    else 'UTF8' end, true), pg_backend_pid() as pid, current_setting('max_connections')::int as max_connections]]
+local SETTINGS = marked [[select pg_backend_pid() as pid, current_setting('max_connections')::int as max_connections
+  where set_config('statement_timeout', $1, true) <> '' and set_config('lock_timeout', $2, true) <> ''
+    and set_config('idle_in_transaction_session_timeout', $3, true) <> '' and set_config('timezone', 'UTC', true) <> ''
+    and set_config('datestyle', 'ISO, YMD', true) <> '' and set_config('intervalstyle', 'postgres', true) <> ''
+    and set_config('extra_float_digits', '1', true) <> '' and set_config('bytea_output', 'hex', true) <> ''
+    and set_config('jit', 'off', true) <> ''
+    and set_config('client_encoding', case current_setting('server_encoding') when 'SQL_ASCII' then 'SQL_ASCII'
+      else 'UTF8' end, true) <> '']]
 
 local function milliseconds(duration, default)
   local seconds = duration and sys.duration(duration) or default
@@ -50,10 +52,14 @@ end
 
 local BEGIN, COMMIT, ROLLBACK = marked "begin read only", M.MARK .. "commit", M.MARK .. "rollback"
 
+local BEGIN_STATEMENT, COMMIT_STATEMENT = { BEGIN, prepared = true }, { COMMIT, prepared = true }
+
+local NO_ARGUMENTS = {}
+
 -- Everything is prepared, where the connection allows it: the server then neither parses nor plans it again.
 local function round_trip(statements, given)
   local list = {
-    { BEGIN, prepared = true },
+    BEGIN_STATEMENT,
     {
       SETTINGS,
       milliseconds(given.statement_timeout, STATEMENT_TIMEOUT),
@@ -63,11 +69,11 @@ local function round_trip(statements, given)
     },
   }
   for _, statement in ipairs(statements) do
-    local arguments = statement.args or {}
+    local arguments = statement.args or NO_ARGUMENTS
     local count = arguments.n or table.maxn(arguments)
     list[#list + 1] = { marked(statement.sql), n = count + 1, prepared = true, unpack(arguments, 1, count) }
   end
-  list[#list + 1] = { COMMIT, prepared = true }
+  list[#list + 1] = COMMIT_STATEMENT
   return list
 end
 

@@ -53,9 +53,9 @@ connection.__index = connection
 
 -- Waits until step(object) is no longer false. A wait that raises leaves half a conversation behind: the connection is
 -- closed, which also cancels what runs in the server.
-local function await(object, step, argument)
+local function await(object, step, ...)
   while true do
-    local a, b, c, d = step(object, argument)
+    local a, b, c, d = step(object, ...)
     if a ~= false then return a, b, c, d end
     local ok, cause = pcall(task.wait, object)
     if not ok then
@@ -113,8 +113,8 @@ local function leave(db)
 end
 
 -- The next thing the server says, within the statement's time.
-local function take(db)
-  return await(db.core, db.core.take, db.statement_timeout)
+local function take(db, rows_only)
+  return await(db.core, db.core.take, db.statement_timeout, rows_only)
 end
 
 local function lost(db, what, cause, state, failure)
@@ -174,7 +174,8 @@ end
 
 -- int64 cdata as their digits; other cdata is refused by the core.
 local function converted(count, ...)
-  for i = 1, count do
+  if count < 2 then return ... end -- the first one is a text or a name
+  for i = 2, count do
     if type((select(i, ...))) == "cdata" then
       local values = { ... }
       for j = 1, count do
@@ -236,7 +237,7 @@ end
 
 --- Sends several statements at once and takes their results. Unless they begin one themselves they are one transaction:
 --- when one fails, those behind it do not run. With `each` the rows are handed over in chunks as they come, in bounded
---- memory; a chunk is valid during the call.
+--- memory; a chunk is valid during the call, and the results are an empty list.
 --- A statement with prepared = true is prepared at its first use on this connection and found by its text afterwards,
 --- if the connection is `direct`; when the server has forgotten it the error has `forgotten`: send it again.
 ---@param statements table[] each {sql, argument, ...} or {execute = name, argument, ...}; n = count of what is in it

@@ -12,15 +12,6 @@ local CHUNK_ROWS = 256
 -- The server has forgotten what was prepared (DISCARD ALL, DEALLOCATE); a statement's columns have other types since.
 local UNKNOWN_STATEMENT, OTHER_TYPES = "26000", "0A000"
 
--- How a statement is sent: as text, or by the name under which it was prepared.
-local function by_name(name)
-  return function(object, _, ...) return object:execute(name, ...) end
-end
-
-local function named(name)
-  return function(object, ...) return object:execute(name, ...) end
-end
-
 -- Sends what must come before the statement so that it can be executed; notes whose result each is. Returns the entry.
 local function prepare(use, db, statement, index, extra, position)
   local entry = prepared.get(db.prepared, statement[1])
@@ -49,18 +40,21 @@ local function send_all(use, db, statements)
   local ok, cause, state = deallocate(use, db, extra)
   if not ok then return nil, cause, state end
   local position = ok
+  local core, send = db.core, use.send
   for index, statement in ipairs(statements) do
-    local method, entry = db.core.query
+    local count = statement.n or table.maxn(statement)
     position = position + 1
     if statement.execute then
-      method = named(statement.execute)
+      ok, cause, state = send(db, "pipeline", core.execute, statement.execute, unpack(statement, 1, count))
     elseif statement.prepared and db.direct then
+      local entry
       entry, cause, state = prepare(use, db, statement, index, extra, position)
       if not entry then return nil, cause, state end
       if extra[position] then position = position + 1 end
-      method = by_name(entry.name)
+      ok, cause, state = send(db, "pipeline", core.execute, entry.name, unpack(statement, 2, count))
+    else
+      ok, cause, state = send(db, "pipeline", core.query, unpack(statement, 1, count))
     end
-    ok, cause, state = use.send(db, "pipeline", method, unpack(statement, 1, statement.n or table.maxn(statement)))
     if not ok then return nil, cause, state end
   end
   ok, cause, state = db.core:sync()
@@ -70,8 +64,7 @@ end
 
 -- Hands a chunk of rows to the caller's function. When that raises, rows are still under way: the connection is closed.
 local function hand_out(use, db, each, index, rows)
-  local ok, cause = true, nil
-  if rows:count() > 0 then ok, cause = pcall(each, index, rows) end
+  local ok, cause = pcall(each, index, rows)
   rows:clear()
   if ok then return end
   db:close()
@@ -92,7 +85,7 @@ local function note_failure(use, db, statements, index, about, fields)
   return failure
 end
 
-local function take_all(use, db, statements, extra, each)
+local function take_all(use, db, statements, extra)
   local results, failure, position, index = {}, nil, 1, 1
   while true do
     local kind, value, command = use.take(db)
@@ -103,20 +96,48 @@ local function take_all(use, db, statements, extra, each)
     if kind == "error" and not failure then failure = note_failure(use, db, statements, index, about, value) end
     if about then
       if kind == "done" and about.entry then about.entry.ready = true end
-    elseif kind == "done" then
-      results[index] = use.to_result(nil, command)
-    elseif kind == "rows" or kind == "chunk" then
-      if each then
-        hand_out(use, db, each, index, value)
-        results[index] = use.to_result(nil, command)
-      else
-        results[index] = use.to_result(value, command)
-      end
+    elseif kind == "done" or kind == "rows" then
+      results[index] = use.to_result(value, command)
     end
     if kind == "end" then
       position = position + 1
       if not about then index = index + 1 end
     end
+  end
+end
+
+-- The statement of a result, by its place among all results.
+local function index_of(extra, position)
+  local index = position
+  for other in pairs(extra) do
+    if other < position then index = index - 1 end
+  end
+  return index
+end
+
+-- What came before the first failure has done its work.
+local function note_prepared(extra, failed)
+  for position, about in pairs(extra) do
+    if about.entry and (not failed or position < failed) then about.entry.ready = true end
+  end
+end
+
+-- Hands out the rows of all statements as they come; what else a statement brings is not looked at.
+local function hand_out_all(use, db, statements, extra, each)
+  local failure, failed
+  while true do
+    local kind, value, command, position = use.take(db, true)
+    if kind == nil then return nil, value, command, failure end
+    if kind == "copy" then return nil, use.COPY end
+    if kind == "sync" then
+      note_prepared(extra, failed)
+      return {}, failure
+    end
+    local index = index_of(extra, position)
+    if kind == "error" and not failure then
+      failed, failure = position, note_failure(use, db, statements, index, extra[position], value)
+    end
+    if kind == "rows" or kind == "chunk" then hand_out(use, db, each, index, value) end
   end
 end
 
@@ -134,7 +155,12 @@ function M.method(use)
     local extra
     extra, cause, state = send_all(use, db, statements)
     if not extra then return use.lost(db, "pipeline", cause, state) end
-    local results, failure, lost_state, before = take_all(use, db, statements, extra, given.each)
+    local results, failure, lost_state, before
+    if given.each then
+      results, failure, lost_state, before = hand_out_all(use, db, statements, extra, given.each)
+    else
+      results, failure, lost_state, before = take_all(use, db, statements, extra)
+    end
     if not results then return use.lost(db, "pipeline", failure, lost_state, before) end
     db.core:stream(0)
     db.core:pipeline(false)
