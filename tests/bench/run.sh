@@ -1,5 +1,6 @@
 #!/bin/bash
-# The benchmarks: all, or the subjects named (produce, first, idle, crowd, metrics, queries). They print figures and assert none.
+# The benchmarks: all, or the subjects named (produce, first, idle, crowd, metrics, queries). They print figures and
+# assert none.
 set -euo pipefail
 [ $# -gt 0 ] || set -- produce first idle crowd metrics queries
 for subject; do
