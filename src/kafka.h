@@ -193,7 +193,7 @@ struct kafka_parcel {
     char bytes[];
 };
 
-// A topic as somebody writes to it. With drop_oldest it has an outbox that takes everything and lets the oldest go.
+// A topic as somebody writes to it. With drop_oldest it has an outbox, which lets the oldest go for another batch's.
 struct kafka_sink {
     struct sink sink;
     struct kafka_sink *next;

@@ -1,7 +1,7 @@
 // A Kafka topic as somebody writes to it. Waiting sinks refuse a record when librdkafka's queue is full; those that
-// drop the oldest never do: they have an outbox in front of that queue, bounded in bytes, which lets the oldest go,
-// counts it and reports its batch. Owned by the producer. What fails for good (too large, not allowed) is told in the
-// result.
+// drop the oldest have an outbox in front of that queue, bounded in bytes, which lets the oldest go, counts it and
+// reports its batch. They refuse a record only when the oldest is of its own batch. Owned by the producer. What fails
+// for good (too large, not allowed) is told in the result.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,6 +196,16 @@ static void empty_outbox(struct kafka_sink *sink) {
     tell_dropping(sink, false);
 }
 
+// A record that would push out one of its own batch: half of it were worth less than one from before.
+static bool displaces_own(const struct kafka_sink *sink, const struct sink_record *record) {
+    size_t bytes = sink->bytes + sizeof(struct kafka_parcel) + record->key_len + record->value_len;
+    for (const struct kafka_parcel *parcel = sink->first; parcel && bytes > sink->max_bytes; parcel = parcel->next) {
+        if (record->batch && parcel->batch == record->batch) return true;
+        bytes -= parcel_size(parcel);
+    }
+    return false;
+}
+
 // ---- sink ------------------------------------------------------------------
 
 enum sink_result kafka_sink_put(struct kafka_sink *sink, const struct sink_record *record, rd_kafka_headers_t *headers,
@@ -205,7 +215,7 @@ enum sink_result kafka_sink_put(struct kafka_sink *sink, const struct sink_recor
         return SINK_ERROR;
     }
     enum sink_result result = sink->first ? SINK_FULL : produce(sink, record, headers, error, size);
-    if (result == SINK_FULL && sink->drop_oldest) {
+    if (result == SINK_FULL && sink->drop_oldest && !displaces_own(sink, record)) {
         admit(record->batch);
         keep(sink, record, headers);
         return SINK_OK;

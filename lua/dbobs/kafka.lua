@@ -84,7 +84,8 @@ end
 --- A topic to write to; hand it to `dbobs.collect` as `to`, or call its methods. The topic need not exist yet.
 ---@param name string
 ---@param given {when_full: "wait"|"drop_oldest"|nil, max_bytes: number|nil}|nil what happens when Kafka takes records
----  more slowly than they come: the sender waits (the default), or the oldest are dropped past max_bytes, and told
+---  more slowly than they come: the sender waits (the default), or the oldest are dropped past max_bytes, and told;
+---  then the sender waits only when the oldest is of the same batch
 ---@return dbobs.kafka.topic
 function producer:topic(name, given)
   check_name(name, "topic")

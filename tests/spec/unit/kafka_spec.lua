@@ -256,7 +256,7 @@ describe("a producer", function()
     for i, value in ipairs(values) do assert.equal(("%04d"):format(i - 1), value) end
   end)
 
-  it("drops the oldest where it is told to, counts them, and never makes the sender wait", function()
+  it("drops the oldest where it is told to, counts them, and makes no sender wait for another's", function()
     support.with_log(function(logged)
       producer:close()
       producer = kafka.producer { ["bootstrap.servers"] = broker:address(), ["queue.buffering.max.messages"] = 10 }
@@ -265,7 +265,9 @@ describe("a producer", function()
       assert.is_true(producer:flush "60s")
       broker:reachable(false)
       local old, new = sink.batch(), sink.batch()
-      for i = 1, 200 do assert.is_true(topic:put("k", ("%04d"):format(i) .. ("x"):rep(1000), nil, old)) end
+      for i = 1, 200 do
+        assert.is_true(topic:put("k", ("%04d"):format(i) .. ("x"):rep(1000), nil, i == 50 and old or nil))
+      end
       for i = 201, 220 do assert.is_true(topic:put("k", ("%04d"):format(i) .. ("x"):rep(1000), nil, new)) end
       logged "warn the oldest records are dropped"
       local status = topic:status()
@@ -279,6 +281,30 @@ describe("a producer", function()
       logged "info over: the oldest records are dropped"
       assert.equal(221 - status.dropped, #support.read(broker:address(), name))
     end)
+  end)
+
+  it("drops nothing for a record of the same batch: its sender waits", function()
+    producer:close()
+    producer = kafka.producer { ["bootstrap.servers"] = broker:address(), ["queue.buffering.max.messages"] = 10 }
+    local topic = producer:topic(name, { when_full = "drop_oldest", max_bytes = 65536 })
+    assert(topic:send("k", "first"))
+    assert.is_true(producer:flush "60s")
+    broker:reachable(false)
+    local large, sent = sink.batch(), 0
+    local sender = task.spawn(function()
+      for i = 1, 200 do
+        assert(topic:send("k", ("%04d"):format(i) .. ("x"):rep(1000), nil, large))
+        sent = i
+      end
+    end)
+    task.wait(nil, 0.2)
+    assert.is_true(sent > 20 and sent < 200)
+    assert.equal("running", task.status(sender))
+    assert.equal(0, topic:status().dropped)
+    broker:reachable(true)
+    assert.is_true(task.join(sender))
+    assert.is_true(sink.wait(large))
+    assert.equal(201, #support.read(broker:address(), name))
   end)
 
   it("has another one in its place after a fatal error, and goes on", function()
