@@ -111,12 +111,18 @@ return {
       ), lock as materialized (
         select * from pg_locks where not granted or pid is null or locktype = 'tuple'
       ), waiting as materialized (
-        select *, array(select distinct unnest(pg_blocking_pids(pid)) order by 1) as blocking
-          from lock where not granted
+        select *, pg_blocking_pids(pid) as blocking from lock where not granted
+      ), head as materialized (
+        select * from session
+         where pid in (select unnest(blocking) from waiting) and pid not in (select pid from waiting)
+      ), place as materialized (
+        -- Who waits for the end of a transaction that changed a row holds a lock on that row's place meanwhile.
+        select distinct on (pid) pid, database, relation from lock where granted and locktype = 'tuple'
       )
       select 'blocked' as event_type, ]] .. whose .. session .. [[,
              ms_since(w.waitstart) as wait_ms, -- since 14
-             w.locktype, w.mode, what.relation as relation_oid, n.nspname || '.' || c.relname as relation,
+             w.locktype, w.mode, coalesce(w.relation, p.relation) as relation_oid,
+             n.nspname || '.' || c.relname as relation,
              to_json(w.blocking) as blocking_pids,
              (select json_agg(json_strip_nulls(one)) from (
                 select json_build_object('pid', b.pid, 'user', b.usename, 'database', b.datname,
@@ -125,14 +131,14 @@ return {
                          'wait_event_type', b.wait_event_type, 'wait_event', b.wait_event,
                          'query_id', b.query_id::text, -- since 14
                          'transaction_ms', ms_since(b.xact_start), 'state_ms', ms_since(b.state_change)) as one
-                  from session b
-                 where b.pid = any (w.blocking) and b.pid not in (select pid from waiting)
+                  from head b
+                 where b.pid = any (w.blocking)
                 union all
-                select json_build_object('pid', 0, 'gid', p.gid, 'user', p.owner, 'database', p.database,
-                         'transaction_ms', ms_since(p.prepared))
+                select json_build_object('pid', 0, 'gid', x.gid, 'user', x.owner, 'database', x.database,
+                         'transaction_ms', ms_since(x.prepared))
                   from lock l
                   join lock own on own.pid is null and own.virtualtransaction = l.virtualtransaction
-                  join pg_prepared_xacts p on p.transaction = own.transactionid
+                  join pg_prepared_xacts x on x.transaction = own.transactionid
                  where 0 = any (w.blocking) and l.pid is null
                    and (l.locktype, l.database, l.relation, l.page, l.tuple, l.transactionid, l.classid, l.objid,
                         l.objsubid) is not distinct from
@@ -141,14 +147,10 @@ return {
               ) blocker) as blockers
         from waiting w
         join session a on a.pid = w.pid
-        -- Who waits for the end of a transaction that changed a row holds a lock on that row's place meanwhile.
-        left join lateral (
-          select l.database, l.relation from lock l
-           where l.pid = w.pid and l.relation is not null and (not l.granted or w.locktype = 'transactionid')
-           order by l.granted limit 1) what on true
+        left join place p on p.pid = w.pid and w.locktype = 'transactionid'
         -- Names are known of the relations of this database and of those that all databases share.
-        left join pg_class c on c.oid = what.relation
-          and what.database in (0, (select oid from pg_database where datname = current_database()))
+        left join pg_class c on c.oid = coalesce(w.relation, p.relation) and coalesce(w.database, p.database)
+          in (0, (select oid from pg_database where datname = current_database()))
         left join pg_namespace n on n.oid = c.relnamespace
        where w.blocking <> '{}' and ]] .. not_ours .. [[
 

@@ -109,7 +109,9 @@ for _, major in ipairs { 13, 18 } do
     it("are of parallel workers, too", function()
       local leader, leader_pid = connect "leader"
       assert(leader:query(("set %s = on"):format(major >= 16 and "debug_parallel_query" or "force_parallel_mode")))
-      local work = task.spawn(function() return leader:query "select count(pg_sleep(600)) from pg_class where oid = 1259" end)
+      local work = task.spawn(function()
+        return leader:query "select count(pg_sleep(600)) from pg_class where oid = 1259"
+      end)
       seen("leader_pid is not null and wait_event = 'PgSleep'", "a parallel worker")
       local found = by_pid(collector.collect(sessions, server:target()))
       local worker_pid = tonumber(server:psql "select pid from pg_stat_activity where leader_pid is not null")
