@@ -11,11 +11,15 @@ collections=${BENCH_COLLECTIONS:-20}
 targets=${BENCH_TARGETS:-100}
 changing=5000
 
+# Debian's psql is a Perl script before the real one.
+psql=$(printf '%s\n' /usr/lib/postgresql/*/bin/psql | tail -n 1)
+[ -x "$psql" ] || psql=psql
+
 bench() { "$musl" run tests/bench/queries.lua brokers="$brokers" "$@"; }
 # CPU milliseconds of the server's processes that have ended
 ended_cpu() { awk -v hz="$(getconf CLK_TCK)" '{sub(/^.*\) /, ""); print ($14 + $15) * 1000 / hz}' "/proc/$postmaster/stat"; }
 read_all() {
-    for _ in $(seq "$collections"); do psql -XqAt -c "select * from pg_stat_statements"; done
+    for _ in $(seq "$collections"); do "$psql" -XqAt -c "select * from pg_stat_statements"; done
 }
 
 start_broker
