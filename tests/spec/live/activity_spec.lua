@@ -38,13 +38,13 @@ local function only(server, chosen, more)
 end
 
 local function tell_events(major)
-  local server, sessions
+  local server, open
 
   -- A session of its own name; its statements run while others wait.
   local function connect(name, database)
     local db = assert(postgres.connect(server:parameters { dbname = database or "app", application_name = name,
       options = "-c lock_timeout=60s" }))
-    sessions[#sessions + 1] = db
+    open[#open + 1] = db
     local pid = assert(db:query "select pg_backend_pid() as pid")[1].pid
     return db, pid
   end
@@ -69,11 +69,11 @@ local function tell_events(major)
       "--set", "wal_level=logical", "--set", "autovacuum=off" }
   end)
 
-  before_each(function() sessions = {} end)
+  before_each(function() open = {} end)
 
   after_each(function()
     server:psql "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'app'"
-    for _, db in ipairs(sessions) do db:close() end
+    for _, db in ipairs(open) do db:close() end
     for gid in server:psql("select gid from pg_prepared_xacts", "app"):gmatch "[^\n]+" do
       server:psql(("rollback prepared '%s'"):format(gid), "app")
     end
@@ -236,6 +236,42 @@ local function tell_events(major)
     for _, waiting in ipairs(waits) do task.join(waiting) end
   end)
 
+  it("tell parallel workers that wait, and the leader of those that block", function()
+    server:psql([[create or replace function hold(seconds int) returns int language sql parallel safe volatile as
+      'select pg_advisory_xact_lock(7), pg_sleep(seconds); select 1']], "app")
+    local parallel = ("set %s = on"):format(major >= 16 and "debug_parallel_query" or "force_parallel_mode")
+    local in_worker = "select count(hold(%d)) from pg_class where oid = 1259"
+    local function worker_of(pid, waits_for)
+      local worker
+      process.until_true(function()
+        worker = tonumber(server:psql(("select pid from pg_stat_activity where leader_pid = %d and wait_event = '%s'")
+          :format(pid, waits_for)))
+        return worker
+      end, "a parallel worker")
+      return worker
+    end
+    local holder, holder_pid = connect "holder"
+    local waiter, waiter_pid = connect "waiter"
+    assert(holder:query(parallel) and waiter:query(parallel))
+    local work = task.spawn(function() return holder:query(in_worker:format(600)) end)
+    worker_of(holder_pid, "PgSleep")
+    local wait = task.spawn(function() return waiter:query(in_worker:format(0)) end)
+    local worker_pid = worker_of(waiter_pid, "advisory")
+    local records = only(server, { blocked = true })
+    assert.equal(1, #records)
+    local payload = records[1].payload
+    assert.same({ worker_pid, waiter_pid, "parallel worker", "advisory" },
+      { payload.pid, payload.leader_pid, payload.backend_type, payload.locktype })
+    -- The server names the leader, once for each of its processes that hold or wait.
+    for _, pid in ipairs(payload.blocking_pids) do assert.equal(holder_pid, pid) end
+    assert.equal(1, #payload.blockers)
+    assert.same({ holder_pid, "client backend", "holder" },
+      { payload.blockers[1].pid, payload.blockers[1].backend_type, payload.blockers[1].application_name })
+    server:psql("select pg_cancel_backend(" .. holder_pid .. ")")
+    task.join(work)
+    task.join(wait)
+  end)
+
   it("tell how old each database's transaction numbers are", function()
     local function ages()
       return cjson.decode(server:psql [[select json_object_agg(datname, json_build_array(age(datfrozenxid),
@@ -356,98 +392,3 @@ end
 for _, major in ipairs { 13, 18 } do
   describe("activity events of version " .. major, function() tell_events(major) end)
 end
-
-describe("activity events", function()
-  for _, major in ipairs { 13, 14, 15, 16, 17, 18 } do
-    it("are all there for version " .. major, function()
-      local all = {}
-      for _, event in ipairs(require "events") do all[event.name] = event.longer_than and "1ms" or true end
-      local server = servers.postgres { major = major, name = "queries" }
-      local records, current = collector.collect(logs, server:target(), { events = all })
-      assert.same({}, current.told)
-      assert.equal(1, #of_type(records, "connection_stats"))
-      assert.equal(tonumber(server:psql "select count(*) from pg_database"), #of_type(records, "xid_age"))
-    end)
-  end
-
-  it("tell the deadlocks of each database that had some", function()
-    local server = servers.postgres { name = "deadlock", "--set", "deadlock_timeout=50ms" }
-    assert.same({}, of_type(collector.collect(logs, server:target()), "deadlocks"))
-    local a = assert(postgres.connect(server:parameters { dbname = "app" }))
-    local b = assert(postgres.connect(server:parameters { dbname = "app" }))
-    assert(a:query "begin" and b:query "begin")
-    assert(a:query "update users set name = 'a' where id = 1")
-    assert(b:query "update users set name = 'b' where id = 2")
-    local other = task.spawn(function() return a:query "update users set name = 'a' where id = 2" end)
-    local mine = b:query "update users set name = 'b' where id = 1"
-    local _, theirs = task.join(other)
-    assert.is_true((mine == nil) ~= (theirs == nil))
-    a:close()
-    b:close()
-    process.until_true(function()
-      return server:psql "select deadlocks > 0 from pg_stat_database where datname = 'app'" == "t"
-    end, "the deadlock to be counted")
-    local deadlocks = of_type(collector.collect(logs, server:target()), "deadlocks")
-    assert.equal(1, #deadlocks)
-    assert.equal("app", deadlocks[1].database)
-    assert.equal("error", deadlocks[1].tags.log_level)
-    assert.equal(tonumber(server:psql "select deadlocks from pg_stat_database where datname = 'app'"),
-      deadlocks[1].payload.count)
-    local off = collector.collect(logs, server:target(), { events = { deadlocks = false } })
-    assert.same({}, of_type(off, "deadlocks"))
-    servers.drop(server)
-  end)
-
-  it("tell how far each standby is behind, and are all there on it", function()
-    local server = servers.postgres { name = "activity primary" }
-    assert.same({}, of_type(collector.collect(logs, server:target()), "replication_lag"))
-    local standby = servers.postgres { name = "activity standby", primary = server }
-    process.until_true(function()
-      return server:psql "select count(*) from pg_stat_replication where state = 'streaming'" == "1"
-    end, "the standby")
-    server:psql("update products set stock = stock + 1", "app")
-    local lag = of_type(collector.collect(logs, server:target()), "replication_lag")
-    assert.equal(1, #lag)
-    local payload = lag[1].payload
-    assert.same({ "standby", "streaming", "127.0.0.1" }, { payload.application_name, payload.state,
-      payload.client_addr })
-    for _, name in ipairs { "write_lag_bytes", "flush_lag_bytes",
-      "replay_lag_bytes" } do assert.is_number(payload[name]) end
-
-    -- On the standby itself nothing fails although it has no current position.
-    standby:psql "select pg_create_physical_replication_slot('cascade', true)"
-    local all = {}
-    for _, event in ipairs(require "events") do all[event.name] = event.longer_than and "0s" or true end
-    local records, current = collector.collect(logs, standby:target(), { events = all })
-    assert.same({}, current.told)
-    assert.equal(1, #of_type(records, "connection_stats"))
-    assert.equal(tonumber(standby:psql "select count(*) from pg_database"), #of_type(records, "xid_age"))
-    local slots = of_type(records, "replication_slot")
-    assert.equal(1, #slots)
-    assert.is_true(slots[1].payload.retained_bytes >= 0)
-    servers.drop(standby)
-    servers.drop(server)
-  end)
-
-  it("tell a role without pg_monitor once what to grant, and send what it sees", function()
-    local server = servers.postgres { name = "activity", major = 18 }
-    server:psql "create role nosy login password 'x'"
-    local db = assert(postgres.connect(server:parameters { dbname = "app" }))
-    assert(db:query "begin")
-    local current = collector.run(logs, server:target { user = "nosy", password = "x" },
-      { events = { long_transaction = "0s", idle_in_transaction = "0s", blocked = true, replication_slot = true } })
-    assert(logs.collect(current))
-    assert.same({ "sessions of other users are hidden: run: GRANT pg_monitor TO nosy" }, current.told)
-    local records = collector.records(current.out)
-    assert.equal(1, #of_type(records, "connection_stats"))
-    assert.same({}, of_type(records, "idle_in_transaction"))
-    server:psql "grant pg_monitor to nosy"
-    current.told, current.time = {}, current.time + 30e6
-    assert(logs.collect(current))
-    assert.same({}, current.told)
-    assert.equal(1, #of_type(collector.records(current.out), "idle_in_transaction"))
-    db:close()
-    pool.close(current.target)
-    server:psql "drop role nosy"
-  end)
-end)
