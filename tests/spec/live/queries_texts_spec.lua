@@ -8,6 +8,7 @@ local postgres = require "dbobs.postgres"
 local record = require "dbobs.record"
 local servers = require "support.servers"
 local statements = require "support.statements"
+local task = require "dbobs.task"
 
 local one_with, with = statements.one_with, statements.with
 
@@ -61,6 +62,30 @@ describe("texts of statements", function()
     local records = collector.collect(require "collectors.queries", server:target())
     assert.equal("select $1, /* " .. odd:gsub("[*/]", "") .. " */$2", one_with(records, "😀").payload.query)
     assert.equal("select $1, $2, /* " .. long .. " */$3", one_with(records, long).payload.query)
+  end)
+
+  it("go to no temporary file of the server", function()
+    local function temporary_files(least)
+      local count
+      for _ = 1, 600 do
+        count = tonumber(server:psql "select temp_files from pg_stat_database where datname = 'postgres'")
+        if count >= least then break end
+        task.wait(nil, 0.1)
+      end
+      return count
+    end
+    local db = assert(postgres.connect(server:parameters()))
+    for i = 1, 6 do assert(db:query(("select %s/* %s */1"):format(("1, "):rep(i), ("x"):rep(1000000)))) end
+    db:close()
+    local before = temporary_files(0)
+    assert.is_true(#collector.collect(require "collectors.queries", server:target()) >= 6)
+    -- What is counted after it, with the memory of everybody, counts alone.
+    local control = "select count(*) from pg_stat_statements"
+    server:psql(control)
+    local first = temporary_files(before + 1)
+    server:psql(control)
+    local second = temporary_files(first + 1)
+    assert.equal(second - first, first - before)
   end)
 
   it("that no encoding of the database can show are left out, the others are not", function()
