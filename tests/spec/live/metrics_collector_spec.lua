@@ -116,6 +116,59 @@ describe("a metrics collector", function()
     assert.same({}, to:take())
   end)
 
+  it("sends no point for NULL", function()
+    local null = "null::bigint"
+    local points, _, run = scrape {
+      server = { { name = "a", points = { { "postgresql.connection.max", null }, { "postgresql.wal.age", "7" } } } },
+      databases = { { name = "b", database = "v.name", from = "(values ('app'), (null)) v (name)", points = {
+        { "postgresql.db_size", null }, { "postgresql.commits", "8" } } } },
+      relations = { { name = "c", identity = "1", points = { { "postgresql.rows", null } } } },
+    }
+    assert.equal(0, run.failed_parts)
+    assert.equal(2, #points)
+    assert.equal("7", value(points, "postgresql.wal.age"))
+    assert.equal("8", value(points, "postgresql.commits"))
+  end)
+
+  it("sends every metric that can be had without pg_monitor", function()
+    server:psql "create role plain login password 'plain'"
+    local all = { metrics = support.all() }
+    local points, _, run = support.collect(collector, server:target { user = "plain", password = "plain" }, all)
+    local expected = support.collect(collector, server:target(), all)
+    server:psql "drop role plain"
+    assert.equal(0, run.failed_parts)
+    assert.matches("GRANT pg_monitor TO plain", run.told["the role does not see everything: no replication lag"])
+    local function kinds(list)
+      local seen = {}
+      for _, point in ipairs(list) do seen[point.metric.name] = true end
+      return seen
+    end
+    assert.same(kinds(expected), kinds(points))
+  end)
+
+  it("takes definitions that are off until they are switched on", function()
+    local given = {
+      database_list = "select datname from pg_database where datname = 'app'",
+      definitions = { ["app.orders"] = { kind = "gauge", enabled = false, type = "double", unit = "{order}" } },
+      server = { { name = "orders", points = { { "app.orders", "1.5" } } } },
+    }
+    local made = metrics.collector(given)
+    assert.same({}, support.collect(made, server:target()))
+    local points = support.collect(made, server:target(), { metrics = { ["app.orders"] = true } })
+    assert.equal(1.5, value(points, "app.orders"))
+    assert.matches("did you mean 'app.orders'", made.problem { metrics = { ["app.order"] = true } })
+  end)
+
+  it("adds up functions that even the names of their arguments do not tell apart", function()
+    server:psql([[create function alike(i int) returns int language plpgsql as 'begin return 1; end';
+      create function alike(i text) returns int language plpgsql as 'begin return 1; end']], "app")
+    server:psql("set track_functions = 'all'; select alike(1), alike(2), alike('x')", "app")
+    assert.is_truthy(support.settled(server, "app"))
+    local points = support.collect(collector, server:target(), { metrics = { ["postgresql.function.calls"] = true } })
+    server:psql("drop function alike(int), alike(text)", "app")
+    assert.equal("3", value(points, "postgresql.function.calls", nil, "function=alike_i"))
+  end)
+
   it("works without pg_monitor, and says how to grant it", function()
     server:psql [[create role "Plain" login password 'plain']]
     local points, _, run = support.collect(collector, server:target { user = "Plain", password = "plain" })
@@ -142,6 +195,15 @@ describe("a metrics collector", function()
       "unknown option 'form'; did you mean 'from'")
     refused({ name = "a", points = { { "postgresql.commits" } } }, "a point is")
     refused({ name = "a" }, "it has no points")
+    local function wrong(given, pattern)
+      given.database_list = given.database_list or "select 'app' as datname"
+      local ok, cause = pcall(metrics.collector, given)
+      assert.is_false(ok)
+      assert.matches(pattern, cause)
+    end
+    wrong({ definitions = { ["my.own"] = { kind = "histogram" } } }, "option 'kind' must be one of gauge, sum, counter")
+    wrong({ definitions = { ["my.own"] = { units = "x" } } }, "unknown option 'units'; did you mean 'unit'")
+    wrong({ databases = { { name = "a", points = { { "postgresql.commits", "1" } } } } }, "`database` is missing")
     local twice = { name = "a", points = { { "postgresql.commits", "1" } } }
     local _, cause = pcall(metrics.collector, { database_list = "select", server = { twice, twice } })
     assert.matches("two blocks of `server` are named 'a'", cause)

@@ -166,6 +166,19 @@ for _, major in ipairs { 15, 18 } do
       assert.same({ ["locked relations in database app are left out"] = "orders" }, locked_run.told)
     end)
 
+    it("name relations by all 63 bytes of their names", function()
+      local longest = ("ä"):rep(31) .. "x"
+      server:psql(('create table "%s" (i int primary key)'):format(longest), "app")
+      local now = collect(server, { databases = { "app" } })
+      server:psql(('drop table "%s"'):format(longest), "app")
+      assert.equal(63, #longest)
+      assert.equal("0", value(now, "postgresql.rows", { ["postgresql.table.name"] = "public." .. longest },
+        "state=live"))
+      -- PostgreSQL cuts the index's name between two characters.
+      local index = select_points(now, "postgresql.index.size", { ["postgresql.table.name"] = longest })[1]
+      assert.equal(("ä"):rep(29) .. "_pkey", index.resource["postgresql.index.name"])
+    end)
+
     it("name odd relations and databases as they are", function()
       local name = [[a"b.c d
 e 'x' 😀]]

@@ -261,5 +261,19 @@ for _, major in ipairs(VERSIONS) do
     it("tell on the primary how far the standby is behind", function()
       check_replication(primary, standby)
     end)
+
+    it("tell on a standby how far the standbys of its own are behind", function()
+      local second = servers.postgres { major = major, name = "versions-second", primary = standby }
+      local points
+      assert.is_truthy(support.eventually(function()
+        primary:psql("update products set stock = stock + 1", "app")
+        points = support.collect(collector, standby:target())
+        return #support.select(points, "postgresql.replication.data_delay") == 1
+          and #support.select(points, "postgresql.wal.lag") == 3
+      end))
+      servers.drop(second)
+      local delay = support.value(points, "postgresql.replication.data_delay", nil, "replication_client=127.0.0.1/32")
+      assert.is_true(tonumber(delay) >= 0)
+    end)
   end)
 end
