@@ -44,6 +44,7 @@ describe("a guest's snapshot", function()
       statement(rows, "settings", [[select current_setting('transaction_read_only') as read_only,
         current_setting('statement_timeout') as statement_timeout, current_setting('lock_timeout') as lock_timeout,
         current_setting('timezone') as timezone, current_setting('datestyle') as datestyle,
+        current_setting('max_parallel_workers_per_gather') as workers,
         (select query from pg_stat_activity where pid = pg_backend_pid()) as query]]),
     }, { statement_timeout = "7s" }))
     local settings = rows.settings[1]
@@ -52,6 +53,7 @@ describe("a guest's snapshot", function()
     assert.equal("100ms", settings.lock_timeout)
     assert.equal("UTC", settings.timezone)
     assert.equal("ISO, YMD", settings.datestyle)
+    assert.equal("0", settings.workers)
     assert.matches("^/%* dbobs %*/ select", settings.query)
     assert.equal("Asia/Tokyo", db:query("select current_setting('timezone') v")[1].v)
     assert.equal("0", db:query("select current_setting('statement_timeout') v")[1].v)
