@@ -3,8 +3,8 @@
 --
 -- Every libpq parameter can stand here under its own name (host, port, user, dbname, password, sslmode, service, ...);
 -- what is left out comes from the PG* environment variables, the service file and the password file, as with psql.
--- Ours are: name, environment, tags, password_command, log_file, log_timezone, databases, exclude_databases,
--- connections, connect_timeout, statement_timeout, lock_timeout.
+-- Ours are: name, environment, tags, password_command, log_file, log_format, log_timezone, log_line_prefix, databases,
+-- exclude_databases, connections, connect_timeout, statement_timeout, lock_timeout.
 --
 -- connections: how many connections to single databases stay open between two collections, beside the one to `dbname`.
 -- By default 100, but at most a third of the server's max_connections, and none behind a pooler. One that stays costs
@@ -23,7 +23,9 @@ return {
     password = dbobs.env("MONITOR_PASSWORD", dbobs.env "PGPASSWORD"),
     dbname = dbobs.env("POSTGRES_DB", dbobs.env("PGDATABASE", "postgres")),
 
-    -- A log in jsonlog format, when dbobs runs where the file is. A pattern like "/var/log/postgresql/*.json" works.
+    -- The server's log, when dbobs runs where the file is. A pattern like "/var/log/postgresql/*.json" works. Files
+    -- named *.json are read as jsonlog, *.csv as csvlog, others as the plain format (also as a container runtime stores
+    -- it); log_format = "jsonlog", "csvlog" or "stderr" says otherwise. Time zone and prefix are asked from the server.
     log_file = dbobs.env "POSTGRES_LOG_FILE",
 
     -- tags = { team = "billing" },
