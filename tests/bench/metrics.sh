@@ -1,6 +1,8 @@
 #!/bin/bash
 # What a scrape of the metrics collector costs us and the server, by the number of databases of 20 tables with an index
-# each; beside it postgres_exporter on the same server. BENCH_DATABASES: the rows; BENCH_SCRAPES: scrapes measured.
+# each; beside it postgres_exporter on the same server, and the OpenTelemetry Collector where it is installed.
+# BENCH_DATABASES: the rows; BENCH_SCRAPES: scrapes measured; BENCH_OTELCOL: the Collector, with its PostgreSQL receiver
+# and Kafka exporter.
 #
 # The server's CPU is that of its postmaster and of each process below it: those that run now from their schedstat
 # (nanoseconds), those that have ended from what the postmaster has gathered of them (cutime, cstime).
@@ -10,8 +12,9 @@
 rows=${BENCH_DATABASES:-1 10 100 1000}
 scrapes=${BENCH_SCRAPES:-5}
 exporter=$(command -v prometheus-postgres-exporter || tests/servers/fetch.sh exporter || true)
-# postgres_exporter takes seconds of CPU for 100 databases: with more it would take most of the benchmark's time.
-exporter_limit=100
+otelcol=${BENCH_OTELCOL:-$(command -v otelcol || command -v otelcol-contrib || true)}
+# Both hold a connection to every database, and the server takes 400.
+peer_limit=100
 
 server_cpu() {
     local children # one may have ended since it was listed
@@ -29,7 +32,7 @@ sql() { psql -XqAt -v ON_ERROR_STOP=1 -c "$1"; }
 backends_mib() {
     local pid
     for pid in $(sql "select pid from pg_stat_activity where usename = 'dbobs_monitor'"); do
-        cat "/proc/$pid/smaps_rollup"
+        cat "/proc/$pid/smaps_rollup" 2>/dev/null || true # it may have ended
     done | awk '/^Private/ {n += $2} END {printf "%.0f", n / 1024}'
 }
 
@@ -162,9 +165,54 @@ peer() { # LABEL OPTION...
     counted=$(statements)
     tell_statements none
     # shellcheck disable=SC2046 # two figures
-    print_row "$label" $(awk -v a="$mine0" -v b="$mine1" -v c="$server0" -v d="$server1" -v n="$scrapes" \
-        'BEGIN {printf "%.1f %.1f", (b - a) / n, (d - c) / n}') "$(rss_mib "$pid")" "$(peak_mib "$pid")" "$held" \
+    print_row "$label" $(awk -v a="$mine0" -v b="$mine1" -v c="$server0" -v d="$server1" \
+        -v n="$scrapes" 'BEGIN {printf "%.1f %.1f", (b - a) / n, (d - c) / n}') "$(rss_mib "$pid")" "$(peak_mib "$pid")" "$held" \
         "$opened" "$memory" "$counted" - "$(grep -vc '^#' "$dir/scraped")" -
+    kill -TERM "$pid"
+    wait "$pid" || true
+}
+
+# It cannot be told when to scrape: what it costs in a time, by the number of its intervals.
+otel_collector() {
+    local pid mine0 mine1 server0 server1 counted opened interval=2
+    cat >"$dir/otelcol.yaml" <<YAML
+receivers:
+  postgresql:
+    endpoint: $PGHOST:$PGPORT
+    username: dbobs_monitor
+    password: monitor
+    exclude_databases: [postgres, app, template_bench]
+    collection_interval: ${interval}s
+    initial_delay: 100ms
+    tls: { insecure: true }
+exporters:
+  kafka:
+    brokers: ["$brokers"]
+    producer: { max_message_bytes: 10000000 }
+    metrics: { topic: bench-otelcol, encoding: otlp_proto }
+service:
+  telemetry: { metrics: { level: none }, logs: { level: error } }
+  pipelines:
+    metrics: { receivers: [postgresql], exporters: [kafka] }
+YAML
+    "$otelcol" --config "$dir/otelcol.yaml" >"$dir/otelcol.log" 2>&1 &
+    pid=$!
+    pids+=("$pid")
+    sleep $((3 * interval))
+    mine0=$(process_cpu "$pid") server0=$(server_cpu)
+    sleep $((scrapes * interval))
+    mine1=$(process_cpu "$pid") server1=$(server_cpu)
+    tell_statements top
+    opened=$(sessions)
+    sleep "$interval"
+    opened=$(($(sessions) - opened - 1))
+    counted=$(statements)
+    tell_statements none
+    # shellcheck disable=SC2046 # two figures
+    print_row "OpenTelemetry Collector" $(awk -v a="$mine0" -v b="$mine1" -v c="$server0" -v d="$server1" \
+        -v n="$scrapes" 'BEGIN {printf "%.1f %.1f", (b - a) / n, (d - c) / n}') "$(rss_mib "$pid")" "$(peak_mib "$pid")" \
+        "$(sql "select count(*) from pg_stat_activity where usename = 'dbobs_monitor'")" "$opened" "$(backends_mib)" \
+        "$counted" - - -
     kill -TERM "$pid"
     wait "$pid" || true
 }
@@ -180,14 +228,16 @@ sql "checkpoint"
 sleep 1
 a=$(server_cpu)
 sleep 5
-echo "   the server's CPU with nobody scraping: $(awk -v a="$a" -v b="$(server_cpu)" 'BEGIN {printf "%.1f", (b - a) / 5}') ms a second"
+b=$(server_cpu)
+echo "   the server's CPU with nobody scraping: $(awk -v a="$a" -v b="$b" 'BEGIN {printf "%.1f", (b - a) / 5}') ms a second"
 heading
 for row in $rows; do
     grow_to "$row"
     ours "dbobs" 0
     [ "$row" = 1 ] || [ "$row" -gt 100 ] || ours "dbobs, 2 connections" 2
-    [ -n "$exporter" ] || continue
-    peer "postgres_exporter, server"
-    [ "$row" -gt "$exporter_limit" ] || peer "postgres_exporter, each" --auto-discover-databases \
+    [ -z "$exporter" ] || peer "postgres_exporter, server"
+    [ "$row" -le "$peer_limit" ] || continue
+    [ -z "$exporter" ] || peer "postgres_exporter, each" --auto-discover-databases \
         --exclude-databases=postgres,app,template_bench --extend.query-path=tests/bench/exporter.yaml
+    [ -z "$otelcol" ] || otel_collector
 done
