@@ -24,9 +24,9 @@ local function log_format(target)
   return target.log_file:find "%.json" and "jsonlog" or target.log_file:find "%.csv" and "csvlog" or "stderr"
 end
 
--- Times in the log are in the server's log_timezone, and an abbreviation like IST means something only there; plain lines
--- begin with its log_line_prefix. Both are as the target says, else as the server says: without them the log is not
--- read, and the lines stay in the file.
+-- Times in the log are in the server's log_timezone, and an abbreviation like IST means something only there; plain
+-- lines begin with its log_line_prefix. Both are as the target says, else as the server says: without them the log is
+-- not read, and the lines stay in the file.
 local function log_settings(run)
   local target, state = run.target.options, run.state
   local settings = { log_timezone = target.log_timezone, log_line_prefix = target.log_line_prefix }
