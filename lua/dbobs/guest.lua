@@ -36,13 +36,17 @@ local PREAMBLE = 2
 local MOST_FORGOTTEN = 3
 
 -- A guest takes no second process for a query. A SQL_ASCII database may hold bytes that are no UTF-8: asked for UTF-8,
--- the server would refuse the whole result.
+-- the server would refuse the whole result. A plan stays for as long as the connection, while the catalogs grow: it goes
+-- by their indexes (which are in memory: no page costs more than another), and is one for all parameters, or it would be
+-- made each time.
 local SETTINGS = marked [[select pg_backend_pid() as pid, current_setting('max_connections')::int as max_connections
   where set_config('statement_timeout', $1, true) <> '' and set_config('lock_timeout', $2, true) <> ''
     and set_config('idle_in_transaction_session_timeout', $3, true) <> '' and set_config('timezone', 'UTC', true) <> ''
     and set_config('datestyle', 'ISO, YMD', true) <> '' and set_config('intervalstyle', 'postgres', true) <> ''
     and set_config('extra_float_digits', '1', true) <> '' and set_config('bytea_output', 'hex', true) <> ''
     and set_config('jit', 'off', true) <> '' and set_config('max_parallel_workers_per_gather', '0', true) <> ''
+    and set_config('plan_cache_mode', 'force_generic_plan', true) <> ''
+    and set_config('random_page_cost', '1', true) <> ''
     and set_config('client_encoding', case current_setting('server_encoding') when 'SQL_ASCII' then 'SQL_ASCII'
       else 'UTF8' end, true) <> '']]
 

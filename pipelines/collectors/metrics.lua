@@ -20,8 +20,11 @@ local connectable = [[
   and datname not in (
     'rdsadmin', 'cloudsqladmin', 'alloydbadmin', 'alloydbmetadata', 'azure_maintenance', 'azure_sys')]]
 
--- Everybody's schemas but the system's.
-local user_schema = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'"
+-- Everybody's relations but the system's: by schema, and by number, which skips the catalogs with an index. (What a
+-- server in single-user mode makes may have numbers below 16384.)
+local function of_users(oid)
+  return oid .. " >= 12000 and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'"
+end
 
 -- Partitioned tables have no storage: of them nothing is read.
 local function stored(expression)
@@ -227,7 +230,7 @@ local collector = metrics.collector {
           from pg_index where indrelid = c.reltoastrelid) tidx on true]],
       -- Partitioned tables have statistics since version 14.
       where = [[(c.relkind in ('r', 'm')
-        or c.relkind = 'p' and current_setting('server_version_num')::integer >= 140000) and ]] .. user_schema,
+        or c.relkind = 'p' and current_setting('server_version_num')::integer >= 140000) and ]] .. of_users "c.oid",
       resource = { ["postgresql.schema.name"] = "n.nspname", ["postgresql.table.name"] = "c.relname" },
       identity = "c.oid", -- a table that was dropped and made anew is another one
       locks = "c.oid",
@@ -262,7 +265,7 @@ local collector = metrics.collector {
         join pg_class i on i.oid = x.indexrelid
         join pg_class t on t.oid = x.indrelid
         join pg_namespace n on n.oid = t.relnamespace]],
-      where = "t.relkind in ('r', 'm') and " .. user_schema,
+      where = "t.relkind in ('r', 'm') and " .. of_users "x.indexrelid",
       resource = {
         ["postgresql.schema.name"] = "n.nspname",
         ["postgresql.table.name"] = "t.relname",

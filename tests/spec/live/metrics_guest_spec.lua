@@ -1,5 +1,6 @@
 -- The metrics collector as a guest: locks, databases that change or refuse it meanwhile, hang, or are slow.
 local default = require "collectors.metrics"
+local guest = require "dbobs.guest"
 local metrics = require "dbobs.metrics"
 local postgres = require "dbobs.postgres"
 local servers = require "support.servers"
@@ -53,6 +54,33 @@ describe("the metrics collector as a guest", function()
       } },
     }
   end
+
+  it("reads the catalogs by their indexes, in order, whatever their size was when the plan was made", function()
+    create "d1"
+    local scraper, checked = scraper_of(default, { databases = { "d1" } }), 0
+    local _, _, current = assert(scraper.collect())
+    local db = connect "d1"
+    for _, sql in ipairs(current.sent) do
+      if sql:find("pg_index", 1, true) then
+        local plan = {}
+        local failures = assert(guest.snapshot(db, { {
+          name = "plan", sql = "explain " .. sql, args = { "{}", 0 },
+          each = function(chunk)
+            for _, row in ipairs(chunk:rows()) do plan[#plan + 1] = row["QUERY PLAN"] end
+          end,
+        } }))
+        assert.same({}, failures)
+        plan = table.concat(plan, "\n")
+        assert.matches("Index Scan using pg_index_%w+_index on pg_index", plan)
+        assert.not_matches("Seq Scan on pg_index", plan)
+        assert.not_matches("Seq Scan on pg_class", plan)
+        assert.not_matches("Sort", plan)
+        checked = checked + 1
+      end
+    end
+    db:close()
+    assert.equal(2, checked)
+  end)
 
   it("stands in nobody's way: DROP DATABASE, RENAME and template copies succeed under constant scraping", function()
     local scraper, ended, runs = scraper_of(default), false, 0
