@@ -35,10 +35,10 @@ local PREAMBLE = 2
 -- How often what was prepared may prove to be forgotten.
 local MOST_FORGOTTEN = 3
 
--- A guest takes no second process for a query. A SQL_ASCII database may hold bytes that are no UTF-8: asked for UTF-8,
--- the server would refuse the whole result. A plan stays for as long as the connection, while the catalogs grow: it goes
--- by their indexes (which are in memory: no page costs more than another), and is one for all parameters, or it would be
--- made each time.
+-- A guest takes no second process for a query. A SQL_ASCII database may hold bytes that are no UTF-8: asked for
+-- UTF-8, the server would refuse the whole result. A plan stays for as long as the connection, while the catalogs
+-- grow: it goes by their indexes (which are in memory: no page costs more than another), and is one for all
+-- parameters, or it would be made each time.
 local SETTINGS = marked [[select pg_backend_pid() as pid, current_setting('max_connections')::int as max_connections
   where set_config('statement_timeout', $1, true) <> '' and set_config('lock_timeout', $2, true) <> ''
     and set_config('idle_in_transaction_session_timeout', $3, true) <> '' and set_config('timezone', 'UTC', true) <> ''
