@@ -7,12 +7,14 @@
 #include <stdbool.h>
 
 struct counters;
+struct kafka_mock;
 struct vm;
 
 struct app {
     int argc;
     char **argv;
     struct counters *counters;
+    struct kafka_mock *broker;  // the embedded one, shared by those who say "embedded"; NULL when it does not run
     struct vm *active;
     struct vm *next;     // a reload's new vm, until it takes over; NULL else
     struct vm *closing;  // vms that have finished and still wait for a worker

@@ -274,14 +274,16 @@ struct kafka_start {
 };
 
 struct kafka_consumer {
-    unsigned refs;  // who made it, its worker
+    unsigned refs;  // who made it, its timer
     struct kafka *kafka;
     struct kafka_report *report;
     struct wakeup readable;
     struct kafka_start *starts;
     size_t start_count;
-    bool working;  // a worker looks up partitions and offsets
-    atomic_bool cancelled;
+    bool assigning;   // partitions and offsets are being looked up, in steps:
+    bool working;     // in a worker, or between two
+    bool unanswered;  // the worker's: no broker answered this time
+    bool closed;
     unsigned partitions;  // assigned
     char error[400];      // why there will never be a message; "" otherwise
     char problem[400];    // the worker's, until it is done
@@ -289,6 +291,8 @@ struct kafka_consumer {
     // time (in `offset`) before which messages are left out.
     rd_kafka_topic_partition_list_t *late;
     uv_work_t work;
+    uv_timer_t again;
+    uint64_t pause_ms;
 };
 
 enum kafka_received { KAFKA_NOTHING, KAFKA_MESSAGE, KAFKA_EOF, KAFKA_ERROR };
@@ -316,7 +320,10 @@ void kafka_consumer_close(struct kafka_consumer *consumer);
 // ---- kafka_mock.c ---------------------------------------------------------------------------------------------------
 
 // A broker in this process for trying and testing. NULL with a message when it cannot be started.
-struct kafka_mock *kafka_mock_new(uv_loop_t *loop, char *error, size_t size);
+struct kafka_mock *kafka_mock_new(char *error, size_t size);
+// The one in `*home`, which everybody shares and the last one to close ends; started when there is none. `*started`
+// tells.
+struct kafka_mock *kafka_mock_share(struct kafka_mock **home, bool *started, char *error, size_t size);
 const char *kafka_mock_address(const struct kafka_mock *mock);
 // Creates a topic. 0, or -1 with a message.
 int kafka_mock_topic(struct kafka_mock *mock, const char *topic, int partitions, char *error, size_t size);
@@ -324,6 +331,7 @@ int kafka_mock_topic(struct kafka_mock *mock, const char *topic, int partitions,
 void kafka_mock_fail(struct kafka_mock *mock, int api, const int *codes, size_t count);
 // Takes the broker off the network, or puts it back.
 void kafka_mock_reachable(struct kafka_mock *mock, bool reachable);
-void kafka_mock_close(struct kafka_mock *mock);
+// Its end, when nobody shares it any more, runs in a worker of the loop.
+void kafka_mock_close(struct kafka_mock *mock, uv_loop_t *loop);
 
 #endif

@@ -1,6 +1,7 @@
 // A consumer: subscribed as a member of a group, or assigned to partitions from an offset, a time, the beginning or the
-// end. Looking up partitions and offsets blocks and runs in a worker, which holds the consumer; messages stay in
-// librdkafka's bounded queue until they are asked for. Topics that do not exist and refusals are told as errors.
+// end. Looking up partitions and offsets blocks and runs in a worker, which holds the consumer, in short steps with a
+// pause between while no broker answers. Messages stay in librdkafka's bounded queue until they are asked for. Topics
+// that do not exist and refusals are told as errors.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,8 @@
 #include "kafka.h"
 
 #define STEP_MS 250
+#define FIRST_PAUSE_MS 50
+#define LONGEST_PAUSE_MS 1000
 
 static void consumer_unref(struct kafka_consumer *consumer) {
     if (--consumer->refs) return;
@@ -34,26 +37,12 @@ static const struct kafka_ops consumer_ops = {on_readable, on_fatal};
 
 // ---- in the worker: partitions and offsets ---------------------------------
 
-// Calls `ask` until it has an answer, or nobody wants one any more.
-static rd_kafka_resp_err_t insist(struct kafka_consumer *consumer,
-                                  rd_kafka_resp_err_t (*ask)(rd_kafka_t *rk, void *context), void *context) {
-    rd_kafka_resp_err_t code;
-    do {
-        code = ask(consumer->kafka->rk, context);
-        if (code != RD_KAFKA_RESP_ERR__TRANSPORT && code != RD_KAFKA_RESP_ERR__TIMED_OUT &&
-            code != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
-            return code;
-        uv_sleep(20);
-    } while (!consumer->cancelled);
-    return code;
-}
-
-static rd_kafka_resp_err_t ask_metadata(rd_kafka_t *rk, void *context) {
-    return rd_kafka_metadata(rk, 1, NULL, context, STEP_MS);
-}
-
-static rd_kafka_resp_err_t ask_offsets(rd_kafka_t *rk, void *context) {
-    return rd_kafka_offsets_for_times(rk, context, STEP_MS * 4);
+// Notes why there is no answer: a broker that is away is asked again, everything else is told. `what` comes before it.
+static int no_answer(struct kafka_consumer *consumer, rd_kafka_resp_err_t code, const char *what) {
+    consumer->unanswered = code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+                           code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+    snprintf(consumer->problem, sizeof consumer->problem, "%s%s", what, rd_kafka_err2str(code));
+    return -1;
 }
 
 static void add_partition(const struct kafka_start *start, int partition, rd_kafka_topic_partition_list_t *list,
@@ -105,11 +94,8 @@ static int add_times(struct kafka_consumer *consumer, rd_kafka_topic_partition_l
         consumer->late = rd_kafka_topic_partition_list_copy(times);
         for (int i = 0; i < times->cnt; i++) times->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
     } else {
-        rd_kafka_resp_err_t code = insist(consumer, ask_offsets, times);
-        if (code) {
-            snprintf(consumer->problem, sizeof consumer->problem, "offsets for a time: %s", rd_kafka_err2str(code));
-            return -1;
-        }
+        rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(consumer->kafka->rk, times, STEP_MS * 4);
+        if (code) return no_answer(consumer, code, "offsets for a time: ");
     }
     for (int i = 0; i < times->cnt; i++)
         rd_kafka_topic_partition_list_add(list, times->elems[i].topic, times->elems[i].partition)->offset =
@@ -120,9 +106,11 @@ static int add_times(struct kafka_consumer *consumer, rd_kafka_topic_partition_l
 static void assign(uv_work_t *work) {
     struct kafka_consumer *consumer = work->data;
     const struct rd_kafka_metadata *metadata;
-    rd_kafka_resp_err_t code = insist(consumer, ask_metadata, (void *)&metadata);
+    consumer->unanswered = false;
+    *consumer->problem = '\0';
+    rd_kafka_resp_err_t code = rd_kafka_metadata(consumer->kafka->rk, 1, NULL, &metadata, STEP_MS);
     if (code) {
-        snprintf(consumer->problem, sizeof consumer->problem, "%s", rd_kafka_err2str(code));
+        no_answer(consumer, code, "");
         return;
     }
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
@@ -139,14 +127,49 @@ done:
     rd_kafka_metadata_destroy(metadata);
 }
 
+static void on_timer_closed(uv_handle_t *timer) {
+    consumer_unref(timer->data);
+}
+
+static void end_assigning(struct kafka_consumer *consumer) {
+    consumer->assigning = false;
+    if (!*consumer->error) snprintf(consumer->error, sizeof consumer->error, "%s", consumer->problem);
+    wakeup_signal(&consumer->readable);
+    kafka_unref(consumer->kafka);
+    uv_close((uv_handle_t *)&consumer->again, on_timer_closed);
+}
+
+static void on_assigned(uv_work_t *work, int status);
+
+static void start_step(struct kafka_consumer *consumer) {
+    consumer->working = true;
+    uv_queue_work(consumer->again.loop, &consumer->work, assign, on_assigned);
+}
+
+static void on_pause_over(uv_timer_t *timer) {
+    start_step(timer->data);
+}
+
 static void on_assigned(uv_work_t *work, int status) {
     (void)status;
     struct kafka_consumer *consumer = work->data;
     consumer->working = false;
-    if (!*consumer->error) snprintf(consumer->error, sizeof consumer->error, "%s", consumer->problem);
-    wakeup_signal(&consumer->readable);
-    kafka_unref(consumer->kafka);
-    consumer_unref(consumer);
+    if (!consumer->unanswered || consumer->closed) {
+        end_assigning(consumer);
+        return;
+    }
+    uv_timer_start(&consumer->again, on_pause_over, consumer->pause_ms, 0);
+    consumer->pause_ms = consumer->pause_ms * 2 > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS : consumer->pause_ms * 2;
+}
+
+static void start_assigning(uv_loop_t *loop, struct kafka_consumer *consumer) {
+    consumer->assigning = true;
+    consumer->refs++;  // the timer's, until it is closed
+    consumer->kafka->refs++;
+    consumer->pause_ms = FIRST_PAUSE_MS;
+    uv_timer_init(loop, &consumer->again);
+    consumer->work.data = consumer->again.data = consumer;
+    start_step(consumer);
 }
 
 // ---- life ------------------------------------------------------------------
@@ -179,11 +202,7 @@ struct kafka_consumer *kafka_consumer_new(uv_loop_t *loop, rd_kafka_conf_t *conf
         return NULL;
     }
     if (!group) {
-        consumer->working = true;
-        consumer->refs++;
-        consumer->kafka->refs++;
-        consumer->work.data = consumer;
-        uv_queue_work(loop, &consumer->work, assign, on_assigned);
+        start_assigning(loop, consumer);
     } else if (subscribe(consumer, error, size)) {
         kafka_consumer_close(consumer);
         return NULL;
@@ -192,7 +211,8 @@ struct kafka_consumer *kafka_consumer_new(uv_loop_t *loop, rd_kafka_conf_t *conf
 }
 
 void kafka_consumer_close(struct kafka_consumer *consumer) {
-    consumer->cancelled = true;
+    consumer->closed = true;
+    if (consumer->assigning && !consumer->working) end_assigning(consumer);
     consumer->report->closed = true;
     wakeup_signal(&consumer->report->changed);
     wakeup_signal(&consumer->readable);

@@ -1,6 +1,6 @@
 // The embedded broker: librdkafka's mock cluster on a loopback port of its own choosing, for trying and testing only.
 // It keeps 5 MiB of each partition in memory and knows no CreateTopics, DescribeConfigs or offsets for a time. Owned by
-// whoever made it; its end blocks and runs in a worker.
+// whoever made it, or by all who share it; its end blocks and runs in a worker.
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <stdio.h>
@@ -12,13 +12,14 @@
 #define MAX_CODES 64
 
 struct kafka_mock {
-    uv_loop_t *loop;
-    rd_kafka_t *rk;  // for librdkafka's own housekeeping
+    unsigned refs;
+    struct kafka_mock **home;  // where those who share it find it; NULL when it is somebody's own
+    rd_kafka_t *rk;            // for librdkafka's own housekeeping
     rd_kafka_mock_cluster_t *cluster;
     uv_work_t work;
 };
 
-struct kafka_mock *kafka_mock_new(uv_loop_t *loop, char *error, size_t size) {
+struct kafka_mock *kafka_mock_new(char *error, size_t size) {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set_log_cb(conf, NULL);
     rd_kafka_conf_set(conf, "client.id", "dbobs-broker", NULL, 0);
@@ -35,11 +36,21 @@ struct kafka_mock *kafka_mock_new(uv_loop_t *loop, char *error, size_t size) {
     }
     rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
     struct kafka_mock *mock = xcalloc(1, sizeof *mock);
-    mock->loop = loop;
+    mock->refs = 1;
     mock->rk = rk;
     mock->cluster = cluster;
     mock->work.data = mock;
     return mock;
+}
+
+struct kafka_mock *kafka_mock_share(struct kafka_mock **home, bool *started, char *error, size_t size) {
+    *started = !*home;
+    if (*home) {
+        (*home)->refs++;
+    } else if ((*home = kafka_mock_new(error, size))) {
+        (*home)->home = home;
+    }
+    return *home;
 }
 
 const char *kafka_mock_address(const struct kafka_mock *mock) {
@@ -75,6 +86,8 @@ static void on_destroyed(uv_work_t *work, int status) {
     free(work->data);
 }
 
-void kafka_mock_close(struct kafka_mock *mock) {
-    uv_queue_work(mock->loop, &mock->work, destroy, on_destroyed);
+void kafka_mock_close(struct kafka_mock *mock, uv_loop_t *loop) {
+    if (--mock->refs) return;
+    if (mock->home) *mock->home = NULL;
+    uv_queue_work(loop, &mock->work, destroy, on_destroyed);
 }

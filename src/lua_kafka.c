@@ -10,6 +10,7 @@
 #include "luax.h"
 #include "vm.h"
 
+#define MAX_TIMEOUT_MS 3600000  // as librdkafka has it
 #define PRODUCER_CLASS "dbobs.kafka_producer"
 #define SINK_CLASS "dbobs.kafka_topic"
 #define REQUEST_CLASS "dbobs.kafka_request"
@@ -226,7 +227,8 @@ static void *changed_of(void *userdata) {
 // The instance for a request and its time limit at index; NULL with nil and a message pushed while there is none.
 static struct kafka *check_instance(lua_State *lua, int index, int *timeout_ms) {
     struct kafka_producer *producer = luax_boxed(lua, PRODUCER_CLASS);
-    *timeout_ms = (int)(luaL_checknumber(lua, index) * 1000);
+    double ms = luaL_checknumber(lua, index) * 1000;
+    *timeout_ms = ms < MAX_TIMEOUT_MS ? (int)ms : MAX_TIMEOUT_MS;
     struct kafka *kafka = kafka_producer_instance(producer);
     if (!kafka) luax_fail(lua, "the producer failed; unless it was fenced, a new one starts in a moment");
     return kafka;

@@ -1,5 +1,7 @@
 // Binding "dbobs.core.kafka_broker": the embedded broker, for trying and testing. Starting it fails without a loopback
-// network; closing it, or its collection, ends it behind the caller's back.
+// network; closing it, or its collection, ends it behind the caller's back. One that is shared belongs to the process,
+// so that a pipeline that is read again finds the records of before.
+#include "app.h"
 #include "bindings.h"
 #include "kafka.h"
 #include "luax.h"
@@ -8,20 +10,30 @@
 #define BROKER_CLASS "dbobs.kafka_broker"
 #define MAX_CODES 64
 
+struct broker {
+    struct kafka_mock *mock;
+    uv_loop_t *loop;
+};
+
 static struct kafka_mock *check(lua_State *lua) {
-    struct kafka_mock **box = luaL_checkudata(lua, 1, BROKER_CLASS);
-    if (!*box) luaL_error(lua, "the broker is closed");
-    return *box;
+    struct broker *broker = luaL_checkudata(lua, 1, BROKER_CLASS);
+    if (!broker->mock) luaL_error(lua, "the broker is closed");
+    return broker->mock;
 }
 
-// broker() -> broker | nil, error
+// broker(shared) -> broker, whether it was started for this | nil, error. shared (on main's thread): that of the
+// process.
 static int l_broker(lua_State *lua) {
     char error[512];
-    struct kafka_mock *mock = kafka_mock_new(&vm_of(lua)->loop, error, sizeof error);
+    bool started = true;
+    struct vm *vm = vm_of(lua);
+    struct kafka_mock *mock = lua_toboolean(lua, 1) ? kafka_mock_share(&vm->app->broker, &started, error, sizeof error)
+                                                    : kafka_mock_new(error, sizeof error);
     if (!mock) return luax_fail(lua, "%s", error);
-    struct kafka_mock **box = luax_new(lua, BROKER_CLASS, sizeof *box);
-    *box = mock;
-    return 1;
+    struct broker *broker = luax_new(lua, BROKER_CLASS, sizeof *broker);
+    *broker = (struct broker){mock, &vm->loop};
+    lua_pushboolean(lua, started);
+    return 2;
 }
 
 // :address() -> "127.0.0.1:port"
@@ -57,10 +69,9 @@ static int l_reachable(lua_State *lua) {
 }
 
 static int l_broker_close(lua_State *lua) {
-    struct kafka_mock **box = luaL_checkudata(lua, 1, BROKER_CLASS);
-    struct kafka_mock *mock = *box;
-    *box = NULL;
-    if (mock) kafka_mock_close(mock);
+    struct broker *broker = luaL_checkudata(lua, 1, BROKER_CLASS);
+    if (broker->mock) kafka_mock_close(broker->mock, broker->loop);
+    broker->mock = NULL;
     return 0;
 }
 

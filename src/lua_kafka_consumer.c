@@ -96,7 +96,7 @@ static int l_poll(lua_State *lua) {
     struct kafka_item item;
     switch (kafka_consumer_next(consumer, &item)) {
     case KAFKA_NOTHING:
-        if (!consumer->working && *consumer->error) {
+        if (!consumer->assigning && *consumer->error) {
             luax_fail(lua, "%s", consumer->error);
             lua_pushboolean(lua, 1);
             return 3;
@@ -122,7 +122,7 @@ static int l_poll(lua_State *lua) {
 // :partitions() -> how many are assigned; 0 until they are known, and for a member of a group
 static int l_partitions(lua_State *lua) {
     struct kafka_consumer *consumer = luax_boxed(lua, CONSUMER_CLASS);
-    lua_pushinteger(lua, consumer->working ? 0 : (lua_Integer)consumer->partitions);
+    lua_pushinteger(lua, consumer->assigning ? 0 : (lua_Integer)consumer->partitions);
     return 1;
 }
 

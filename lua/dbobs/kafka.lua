@@ -168,13 +168,14 @@ end
 
 --- A topic's configuration.
 ---@param name string
+---@param timeout string|number|nil duration, 10 s by default
 ---@return table<string, string>|nil configuration, string|nil error
-function producer:describe(name)
+function producer:describe(name, timeout)
   check_name(name, "describe")
-  return answer("kafka.describe", open(self, "describe"):describe(name, REQUEST_SECONDS))
+  return answer("kafka.describe", open(self, "describe"):describe(name, sys.duration(timeout or REQUEST_SECONDS)))
 end
 
-local CREATE_OPTIONS = { partitions = "number", replication = "number", config = "table" }
+local CREATE_OPTIONS = { partitions = "number", replication = "number", config = "table", timeout = "duration" }
 
 local function check_creation(given, what)
   options.check(given, CREATE_OPTIONS, what, 3)
@@ -188,8 +189,8 @@ end
 
 --- Creates a topic.
 ---@param name string
----@param given {partitions: integer|nil, replication: integer|nil, config: table<string, string|number>|nil}|nil
----  what is left out is the broker's default
+---@param given {partitions: integer|nil, replication: integer|nil, config: table<string, string|number>|nil,
+---  timeout: string|number|nil}|nil what is left out is the broker's default; timeout is 10 s
 ---@return boolean|nil ok, string|nil error, string|nil name of Kafka's error, as "TOPIC_ALREADY_EXISTS"
 function producer:create_topic(name, given)
   check_name(name, "create_topic")
@@ -201,7 +202,8 @@ function producer:create_topic(name, given)
   end
   local config = properties.texts(given.config or {}, "kafka:create_topic")
   local ok, more, code = answer("kafka.create_topic",
-    object:create(name, given.partitions or -1, given.replication or -1, config, REQUEST_SECONDS))
+    object:create(name, given.partitions or -1, given.replication or -1, config,
+      sys.duration(given.timeout or REQUEST_SECONDS)))
   if ok and more then
     log.info("the broker cannot create topics on request, so it made one with its own partitions and settings",
       { topic = name })

@@ -1,4 +1,5 @@
---- The embedded broker of a pipeline that says "embedded" for bootstrap.servers: started once, at first use.
+--- The embedded broker of a pipeline that says "embedded" for bootstrap.servers: started once, at first use, and kept
+--- when the pipeline is read again.
 local log = require "dbobs.log"
 local new_broker = require "dbobs.core.kafka_broker"
 
@@ -10,16 +11,17 @@ local broker
 ---@return string address
 function M.address()
   if not broker then
-    local cause
-    broker, cause = new_broker()
-    if not broker then error("the embedded broker cannot be started: " .. cause, 0) end
+    local started
+    broker, started = new_broker(true)
+    if not broker then error("the embedded broker cannot be started: " .. started, 0) end
+    if not started then return broker:address() end
     log.warn("the embedded broker is running; it is for trying and testing only: it keeps 5 MiB of each partition, "
       .. "in memory", { address = broker:address() })
   end
   return broker:address()
 end
 
---- Ends it, and its records with it.
+--- Ends it, and its records with it, when no pipeline uses it any more.
 function M.close()
   if broker then broker:close() end
   broker = nil

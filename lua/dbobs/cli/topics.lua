@@ -17,6 +17,7 @@ Lists the topics of a Kafka cluster, shows a topic's configuration, or creates t
 pipelines/pg.lua writes to, with their retention. Topics that exist already are left as they are, and told.
 
 ]] .. tool.usage .. [[
+  --timeout T      how long to wait for the brokers (default: 10s)
   --json           one JSON object a line (list, describe)
   --partitions N   create: how many (default: the broker's)
   --replication N  create: copies of each partition (default: the broker's)
@@ -30,12 +31,13 @@ M.options = {
   ["--partitions"] = "number",
   ["--replication"] = "number",
   ["--retention"] = "duration",
+  ["--timeout"] = "duration",
 }
 
 local actions = {}
 
 function actions.list(client, _, given)
-  local topics, cause = client:topics()
+  local topics, cause = client:topics(given.timeout)
   if not topics then return nil, cause end
   if not given.json then sys.write(("%-40s %10s %11s\n"):format("topic", "partitions", "replication")) end
   for _, topic in ipairs(topics) do
@@ -47,7 +49,7 @@ end
 
 function actions.describe(client, names, given)
   for _, name in ipairs(names) do
-    local config, cause = client:describe(name)
+    local config, cause = client:describe(name, given.timeout)
     if not config then return nil, cause end
     if given.json then
       sys.write(cjson.encode { name = name, config = config } .. "\n")
@@ -82,7 +84,7 @@ function actions.create(client, names, given)
     for key, value in pairs(made[name] and made[name].config or {}) do config[key] = value end
     if given.retention then config["retention.ms"] = math.floor(given.retention * 1000) end
     local ok, cause, reason = client:create_topic(name,
-      { partitions = given.partitions, replication = given.replication, config = config })
+      { partitions = given.partitions, replication = given.replication, config = config, timeout = given.timeout })
     if ok then
       sys.write(("created  %s\n"):format(name))
     elseif reason == "TOPIC_ALREADY_EXISTS" then

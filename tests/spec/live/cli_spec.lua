@@ -292,6 +292,41 @@ describe("dbobs run", function()
     assert.is_nil(one:stdout():match "second.*first")
   end)
 
+  it("keeps the embedded broker and its records when it loads the pipeline again", function()
+    local path = servers.directory() .. "/p.lua"
+    local function write(text)
+      process.write(path, ([[
+        local dbobs = require "dbobs"
+        local kafka = dbobs.kafka { ["bootstrap.servers"] = "embedded" }
+        dbobs.collect({ name = "one", collect = function(run) return dbobs.send(run.sink, "k", %q) end },
+          { host = "127.0.0.1" }, { every = "50ms", to = kafka:topic "t" })]]):format(text))
+    end
+    write "before"
+    local one = process.start { "run", path }
+    local address = one:says "embedded broker is running.-address=(%S+)"
+    local consumer = require("dbobs.kafka").consumer { ["bootstrap.servers"] = address, topics = { "t" } }
+    local function first(text)
+      return process.until_true(function()
+        local message = consumer:poll "1s"
+        return message and message.value == text and message
+      end, text)
+    end
+    assert.equal("before", first("before").value)
+    for _, text in ipairs { "after", "at last" } do
+      write(text)
+      one:signal "HUP"
+      assert.equal(text, first(text).value)
+    end
+    consumer:close()
+    consumer = require("dbobs.kafka").consumer { ["bootstrap.servers"] = address, topics = { "t" } }
+    assert.is_true(first("before").offset < first("after").offset)
+    consumer:close()
+    one:signal "TERM"
+    assert.equal(0, one:wait())
+    local _, started = one:stderr():gsub("embedded broker is running", "")
+    assert.equal(1, started)
+  end)
+
   it("exits at once on a second signal", function()
     local file = process.write(servers.directory() .. "/p.lua", [[
       local dbobs = require "dbobs"

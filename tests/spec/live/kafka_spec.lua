@@ -400,6 +400,16 @@ describe("the commands about Kafka", function()
     code, _, stderr = process.run { "topics", "--brokers", "127.0.0.1:1" }
     assert.equal(1, code)
     assert.matches("no broker can be reached: 127.0.0.1:1/bootstrap: .*refused", stderr)
+    for _, words in ipairs { { "list" }, { "describe", "t" }, { "create", "t" } } do
+      words = { "topics", unpack(words) }
+      for _, word in ipairs { "--timeout", "500ms", "--brokers", "127.0.0.1:1" } do words[#words + 1] = word end
+      code, _, stderr = process.run(words)
+      assert.equal(1, code)
+      assert.matches("no broker can be reached", stderr)
+    end
+    code, _, stderr = run { "topics", "--timeout", "soon" }
+    assert.equal(2, code)
+    assert.matches("option %-%-timeout", stderr)
     code, _, stderr = run { "consume", "x", "--from", "yesterday" }
     assert.equal(2, code)
     assert.matches("option %-%-from", stderr)
