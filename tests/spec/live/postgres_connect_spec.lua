@@ -105,6 +105,23 @@ describe("connecting to PostgreSQL", function()
     assert.equal("", (servers.shell "pgrep -x -f 'sleep 20' || true"))
   end)
 
+  it("logs in with passwords of any length, and with no other", function()
+    local admin = assert(postgres.connect(server:parameters()))
+    assert(admin:query "create role long_password login")
+    for _, password in ipairs { "x", ("p"):rep(63), ("p"):rep(64), ("p"):rep(65), ("long "):rep(60), "ключ 🔑 'q'" } do
+      assert(admin:query("alter role long_password password '" .. password:gsub("'", "''") .. "'"))
+      assert.matches("^SCRAM%-SHA%-256", admin:query([[select rolpassword as verifier from pg_authid
+        where rolname = 'long_password']])[1].verifier)
+      local db = assert(postgres.connect(server:parameters { user = "long_password", password = password }))
+      assert.equal("long_password", db.user)
+      db:close()
+      local _, _, info = postgres.connect(server:parameters { user = "long_password", password = password .. "p" })
+      assert.equal("28P01", info.sqlstate)
+    end
+    assert(admin:query "drop role long_password")
+    admin:close()
+  end)
+
   it("says what is wrong when the server refuses", function()
     local cause, info = fails(server:parameters { password = "s3cret" })
     assert.matches("password authentication failed for user \"postgres\" %(28P01%); check user and password", cause)
