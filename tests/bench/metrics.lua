@@ -17,9 +17,12 @@ local given = dbobs.arguments {
 local collector = require "collectors.metrics"
 local kafka = dbobs.kafka { ["bootstrap.servers"] = given.brokers }
 local topic = kafka:topic("otel-metrics", { when_full = "drop_oldest" })
+-- However many databases there are and however busy the machine is: it is to be measured whole.
+local options = { deadline = "20m" }
+for name, value in pairs(collector.options) do options[name] = value end
 local job = {
   collector = collector,
-  options = collector.options,
+  options = options,
   state = {},
   target = assert(target.new {
     host = given.host, port = given.port, user = "dbobs_monitor", password = "monitor", dbname = "postgres",
