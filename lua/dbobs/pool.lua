@@ -19,8 +19,8 @@ local KEPT, SHARE = 100, 3
 local USUAL_CONNECTIONS = 100
 -- Opened at once; also how many there are at once beside those that are kept.
 local OPENING = 2
--- A process of the server remembers every relation that it has measured: after more than so many a new one is lighter.
-local HEAVY_ROWS = 5000
+-- A process of the server remembers every relation that it has measured, 3 kB each: after so many a new one is better.
+local HEAVY_ROWS = 2000
 
 -- target -> pool. With the target goes its pool.
 local pools = setmetatable({}, { __mode = "k" })
