@@ -2,6 +2,7 @@ local cjson = require "cjson"
 local lfs = require "lfs"
 local process = require "support.process"
 local servers = require "support.servers"
+local support = require "support.kafka"
 
 -- The environment that points the shipped pipelines at a server.
 local function environment(pg, more)
@@ -304,23 +305,22 @@ describe("dbobs run", function()
     write "before"
     local one = process.start { "run", path }
     local address = one:says "embedded broker is running.-address=(%S+)"
-    local consumer = require("dbobs.kafka").consumer { ["bootstrap.servers"] = address, topics = { "t" } }
+    -- The offset of the first record with the text; the topic comes with the first one of all.
     local function first(text)
       return process.until_true(function()
-        local message = consumer:poll "1s"
-        return message and message.value == text and message
+        local ok, messages = pcall(support.read, address, "t")
+        for _, message in ipairs(ok and messages or {}) do
+          if message.value == text then return message.offset end
+        end
       end, text)
     end
-    assert.equal("before", first("before").value)
+    local before = first "before"
     for _, text in ipairs { "after", "at last" } do
       write(text)
       one:signal "HUP"
-      assert.equal(text, first(text).value)
+      assert.is_true(first(text) > before)
+      assert.equal(before, first "before")
     end
-    consumer:close()
-    consumer = require("dbobs.kafka").consumer { ["bootstrap.servers"] = address, topics = { "t" } }
-    assert.is_true(first("before").offset < first("after").offset)
-    consumer:close()
     one:signal "TERM"
     assert.equal(0, one:wait())
     local _, started = one:stderr():gsub("embedded broker is running", "")
