@@ -186,7 +186,6 @@ local function left_out_statement(one, asked, i)
     args = { attempt.locked, attempt.behind, following and following.behind or LAST_OID },
     each = function(chunk)
       for _, row in ipairs(chunk:rows()) do one.left_out[#one.left_out + 1] = row.name end
-      asked.rows = asked.rows + chunk:count()
     end,
   }
 end
@@ -208,7 +207,7 @@ local function met_locks(failures, statements)
   return list
 end
 
--- Names what was left out, and counts it among a block's rows.
+-- Names what was left out. A block's `count` is of the rows that came, as the receiver's is.
 local function name_left_out(one)
   local statements = {}
   for _, asked in ipairs(one.asked) do
