@@ -134,19 +134,6 @@ static void split_address(struct pglog_fields *fields, struct pglog_text address
     fields->at[PGLOG_REMOTE_PORT] = (struct pglog_text){colon + 1, address.len - (size_t)(colon + 1 - address.text)};
 }
 
-// "exec_simple_query, postgres.c:1234"; without a function's name only "postgres.c:1234"
-static void split_location(struct pglog_fields *fields, struct pglog_text location) {
-    if (!location.len) return;
-    const char *end = location.text + location.len;
-    const char *comma = memmem(location.text, location.len, ", ", 2);
-    const char *file = comma ? comma + 2 : location.text;
-    const char *colon = memrchr(file, ':', (size_t)(end - file));
-    if (comma) fields->at[PGLOG_FUNC_NAME] = (struct pglog_text){location.text, (size_t)(comma - location.text)};
-    if (!colon) return;
-    fields->at[PGLOG_FILE_NAME] = (struct pglog_text){file, (size_t)(colon - file)};
-    fields->at[PGLOG_FILE_LINE_NUM] = (struct pglog_text){colon + 1, (size_t)(end - colon - 1)};
-}
-
 bool pglog_csv_read(const char *text, size_t len, struct buf *unquoted, struct pglog_fields *fields) {
     // csvlog's columns in their order (PostgreSQL's csvlog.c); ADDRESS and LOCATION are two and three fields of
     // jsonlog.
@@ -189,7 +176,7 @@ bool pglog_csv_read(const char *text, size_t len, struct buf *unquoted, struct p
     for (int i = 0; i < count && i < (int)sizeof order; i++) {
         struct pglog_text value = text_of(&columns[i], unquoted);
         if (order[i] == ADDRESS) split_address(fields, value);
-        else if (order[i] == LOCATION) split_location(fields, value);
+        else if (order[i] == LOCATION) pglog_take_location(fields, value);
         else fields->at[order[i]] = value;
     }
     // A session without a name has an empty one here, and none in jsonlog.

@@ -80,3 +80,15 @@ void pglog_put_fields(struct buf *out, const struct pglog_fields *fields) {
     }
     buf_putc(out, '}');
 }
+
+void pglog_take_location(struct pglog_fields *fields, struct pglog_text location) {
+    if (!location.len) return;
+    const char *end = location.text + location.len;
+    const char *comma = memmem(location.text, location.len, ", ", 2);
+    const char *file = comma ? comma + 2 : location.text;
+    const char *colon = memrchr(file, ':', (size_t)(end - file));
+    if (comma) fields->at[PGLOG_FUNC_NAME] = (struct pglog_text){location.text, (size_t)(comma - location.text)};
+    if (!colon) return;
+    fields->at[PGLOG_FILE_NAME] = (struct pglog_text){file, (size_t)(colon - file)};
+    fields->at[PGLOG_FILE_LINE_NUM] = (struct pglog_text){colon + 1, (size_t)(end - colon - 1)};
+}

@@ -55,5 +55,8 @@ const char *pglog_field_name(enum pglog_field field);
 void pglog_put_fields(struct buf *out, const struct pglog_fields *fields);
 // The field of a jsonlog name; PGLOG_FIELD_COUNT for other names. expected: the one that it most likely is.
 enum pglog_field pglog_find_field(const char *name, size_t len, enum pglog_field expected);
+// Takes "exec_simple_query, postgres.c:1234" apart into func_name, file_name and file_line_num; without a function's
+// name it is "postgres.c:1234".
+void pglog_take_location(struct pglog_fields *fields, struct pglog_text location);
 
 #endif

@@ -115,18 +115,6 @@ static const unsigned char field_of_word[] = {
     [PGLOG_WORD_STATEMENT] = PGLOG_STATEMENT,
 };
 
-// "exec_simple_query, postgres.c:1234"
-static void take_location(struct pglog_fields *fields, struct pglog_text text) {
-    const char *end = text.text + text.len;
-    const char *comma = memmem(text.text, text.len, ", ", 2);
-    const char *file = comma ? comma + 2 : text.text;
-    const char *colon = memrchr(file, ':', (size_t)(end - file));
-    if (comma) fields->at[PGLOG_FUNC_NAME] = (struct pglog_text){text.text, (size_t)(comma - text.text)};
-    if (!colon) return;
-    fields->at[PGLOG_FILE_NAME] = (struct pglog_text){file, (size_t)(colon - file)};
-    fields->at[PGLOG_FILE_LINE_NUM] = (struct pglog_text){colon + 1, (size_t)(end - colon - 1)};
-}
-
 // log_error_verbosity = verbose writes "42601: " before the message, and always a location behind.
 static void take_state_code(struct pglog_fields *fields) {
     struct pglog_text *message = &fields->at[PGLOG_MESSAGE];
@@ -155,7 +143,7 @@ static void take_cursor(struct pglog_fields *fields) {
 static void take_line(const struct line *line, struct pglog_fields *fields, struct pglog_text **open) {
     *open = NULL;
     if (line->kind == LINE_REPORT) *open = &fields->at[PGLOG_MESSAGE];
-    else if (line->word->kind == PGLOG_WORD_LOCATION) take_location(fields, line->text);
+    else if (line->word->kind == PGLOG_WORD_LOCATION) pglog_take_location(fields, line->text);
     else if (line->word->kind != PGLOG_WORD_BACKTRACE) *open = &fields->at[field_of_word[line->word->kind]];
     if (*open) **open = line->text;
 }
