@@ -211,7 +211,8 @@ function M.collect(run, reads)
   local tracker = state.tracker
   local again = is_due(state.full_due, now)
   local with_texts = again or tracker:over()
-  state.full = were_lost(state) or again
+  -- After a collection that failed, what it was to send again is still to be sent.
+  state.full = were_lost(state) or state.full or again
   tracker:begin(run.time, state.full, state.bare, again)
   table.insert(state.batches, run.batch)
   local failure, cause = read_all(run, tracker, reads, with_texts)
@@ -219,6 +220,7 @@ function M.collect(run, reads)
   if failure == nil then return nil, cause end
   if again then state.full_due = now + sys.duration(run.options.full_every) * TICK end
   local problem = read_missing(run, tracker, reads, now)
+  state.full = false
   tracker:finish(true)
   if problem then run:partial("new statements wait for their texts", problem)
   else run:tell("new statements wait for their texts", false) end

@@ -104,6 +104,18 @@ describe("the queries collector", function()
     assert.equal(0, #with(collector.again(current), "lost"))
   end)
 
+  it("sends all again when the collection that was to do so failed", function()
+    server:psql "select 1 as lost"
+    assert(queries.collect(current))
+    assert.is_true(#current.out:take("Kafka was away") > 0)
+    local snapshot = current.snapshot
+    current.snapshot = function() return nil, "the server is away" end
+    assert.is_nil(queries.collect(current))
+    current.snapshot = snapshot
+    one_with(collector.again(current), "lost")
+    assert.equal(0, #with(collector.again(current), "lost"))
+  end)
+
   it("tells each incarnation of a statement that is evicted all the time", function()
     local tiny = servers.postgres { name = "queries tiny", "--set", "pg_stat_statements.max=100" }
     local db = assert(postgres.connect(tiny:parameters()))
