@@ -1,5 +1,6 @@
-// Finds the word PASSWORD and the string literal behind it in any of SQL's forms. Where a setting of the server decides
-// where a literal ends (a backslash before a quote), the longer reading is taken: too much masked gives nothing away.
+// Finds the word PASSWORD and the string literal behind it in any of SQL's forms, and "password = value" in a literal,
+// as connection strings have it. Where a setting of the server decides where a literal ends (a backslash before a
+// quote), the longer reading is taken: too much masked gives nothing away.
 #include "mask.h"
 
 #include <stdint.h>
@@ -101,16 +102,55 @@ static size_t literal_end(const char *text, size_t len, size_t at) {
     return quote < len && text[quote] == '\'' ? quoted_end(text, len, quote) : at;
 }
 
-// Whether the quote right behind the word closes a literal that holds the word, as in 'wrong password'. From call to
-// call `quote` grows.
-static bool closes(struct scan *scan, size_t quote) {
-    for (; scan->counted < quote; scan->counted++) scan->inside ^= scan->text[scan->counted] == '\'';
+// Whether `at` is within a literal, by the quotes before it. From call to call it grows.
+static bool is_inside(struct scan *scan, size_t at) {
+    for (; scan->counted < at; scan->counted++) scan->inside ^= scan->text[scan->counted] == '\'';
     return scan->inside;
 }
 
 // Comments within comments could be made to be read again for each word in them: such a text is masked to its end.
 static bool is_too_much(const struct scan *scan) {
     return scan->work / 64 > scan->len;
+}
+
+static size_t skip_blanks(const char *text, size_t len, size_t at) {
+    while (at < len && text[at] && strchr(" \t\r\n\f\v", text[at])) at++;
+    return at;
+}
+
+// What gives a password away, and what takes its place. Empty: nothing does.
+struct secret {
+    size_t begin, end;
+    const char *instead;
+};
+
+// "= value" at `at` in a literal. The value may have quotes of its own: all up to the literal's end counts as it.
+static struct secret value_at(const char *text, size_t len, size_t at) {
+    at = skip_blanks(text, len, at);
+    if (at == len || text[at] != '=') return (struct secret){at, at, ""};
+    at = skip_blanks(text, len, at + 1);
+    size_t end = quoted_end(text, len, at - 1);
+    return (struct secret){at, end > at && text[end - 1] == '\'' ? end - 1 : end, "***"};
+}
+
+// What follows the word that ends at `at`.
+static struct secret secret_at(struct scan *scan, size_t at) {
+    const char *text = scan->text;
+    size_t len = scan->len, begin = skip_between(scan, at);
+    struct secret secret = {begin, begin, "'***'"};
+    bool inside = is_inside(scan, at);
+    // The quote behind the word closes a literal that holds it, as in 'wrong password'.
+    if (begin == at && inside) return secret;
+    secret.end = is_too_much(scan) ? len : literal_end(text, len, begin);
+    // A literal goes on in the next line: 'a' newline 'b'.
+    for (size_t next = secret.end; secret.end > begin; secret.end = quoted_end(text, len, next)) {
+        next = skip_between(scan, secret.end);
+        if (next >= len || text[next] != '\'') break;
+    }
+    if (!inside) return secret;
+    // Quotes in comments mislead about what is inside.
+    struct secret value = value_at(text, len, at);
+    return secret.end == begin || value.end > secret.end ? value : secret;
 }
 
 bool mask_passwords(struct buf *out, const char *text, size_t len) {
@@ -120,16 +160,11 @@ bool mask_passwords(struct buf *out, const char *text, size_t len) {
     size_t done = 0;
     buf_clear(out);
     for (size_t at = after_word(text, len, 0); at < len; at = after_word(text, len, at)) {
-        size_t begin = skip_between(&scan, at);
-        if (begin == at && closes(&scan, at)) continue;
-        size_t end = is_too_much(&scan) ? len : literal_end(text, len, begin);
-        if (end == begin) continue;
-        // A literal goes on in the next line: 'a' newline 'b'.
-        for (size_t next = skip_between(&scan, end); next < len && text[next] == '\''; next = skip_between(&scan, end))
-            end = quoted_end(text, len, next);
-        buf_put(out, text + done, begin - done);
-        buf_puts(out, "'***'");
-        done = at = end < len ? end : len;
+        struct secret secret = secret_at(&scan, at);
+        if (secret.end == secret.begin) continue;
+        buf_put(out, text + done, secret.begin - done);
+        buf_puts(out, secret.instead);
+        done = at = secret.end;
         masked = true;
     }
     buf_put(out, text + done, len - done);

@@ -246,6 +246,14 @@ describe("masking of passwords", function()
       ["PASSWORD /* ' */ $t$x$y$t$ LOGIN"] = "PASSWORD /* ' */ '***' LOGIN",
       ["password U&'d\\0061' -- x"] = "password '***' -- x",
       ["password 'not closed"] = "password '***'",
+      ["create subscription s connection 'host=a password=x dbname=b' publication p"] =
+        "create subscription s connection 'host=a password=***' publication p",
+      ["connection 'password = ''a b'' host=c', password 'd'"] = "connection 'password = ***', password '***'",
+      ["set primary_conninfo = E'password=\\'a b\\' x'; select 1"] =
+        "set primary_conninfo = E'password=***'; select 1",
+      ["'postgresql://a/b?password=--x' /* */"] = "'postgresql://a/b?password=***' /* */",
+      ["connection 'password=not closed"] = "connection 'password=***",
+      ["/* it's */ password = E'x' -- y"] = "/* it's */ password = '***' -- y",
     } do
       assert.equal(expected, mask(sql))
     end
@@ -263,7 +271,8 @@ describe("masking of passwords", function()
 
   it("leaves all else alone", function()
     for _, sql in ipairs { "", "password", "password NULL", "password $1", "my_password 'x'",
-      "set password_encryption = 'md5'", "select 'password'" } do
+      "set password_encryption = 'md5'", "select 'password'",
+      "set password = crypt($1)" } do
       assert.equal(sql, mask(sql))
     end
   end)
