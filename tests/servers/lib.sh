@@ -7,7 +7,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DBOBS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dbobs}/servers
 # shellcheck disable=SC2034 # the sourcing scripts use it
-start_timeout=${DBOBS_START_TIMEOUT:-60}
+start_timeout=${DBOBS_START_TIMEOUT:-180}
 
 die() { # STATUS MESSAGE
 	echo "${0##*/}: $2" >&2
