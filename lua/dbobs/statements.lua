@@ -184,6 +184,13 @@ local function read_missing(run, tracker, reads, now)
   if failure and not state.bare then return failure.text end
 end
 
+-- A target that was dropped has its texts in the store until it is collected as garbage: without it there may be room,
+-- and the next collection tries.
+local function make_room(state, over)
+  state.retry, state.over = over and not state.over, over
+  if state.retry then collectgarbage() end
+end
+
 local function tell_over(run, over)
   run:tell("query texts do not fit the cache", over, ("those of all targets may take %g MiB (option 'text_cache'): the "
     .. "server sends this target's each time"):format(run.options.text_cache / 2 ^ 20))
@@ -209,21 +216,23 @@ function M.collect(run, reads)
     state.tracker, state.keep, state.batches, state.full_due = new_tracker(run, reads.keep), reads.keep, {}, nil
   end
   local tracker = state.tracker
-  local again = is_due(state.full_due, now)
+  local due = is_due(state.full_due, now)
+  local again = due or state.retry or false
   local with_texts = again or tracker:over()
   -- After a collection that failed, what it was to send again is still to be sent.
-  state.full = were_lost(state) or state.full or again
+  state.full = were_lost(state) or state.full or due
   tracker:begin(run.time, state.full, state.bare, again)
   table.insert(state.batches, run.batch)
   local failure, cause = read_all(run, tracker, reads, with_texts)
   if failure then return nil, failure.text, failure end
   if failure == nil then return nil, cause end
-  if again then state.full_due = now + sys.duration(run.options.full_every) * TICK end
+  if due then state.full_due = now + sys.duration(run.options.full_every) * TICK end
   local problem = read_missing(run, tracker, reads, now)
   state.full = false
   tracker:finish(true)
   if problem then run:partial("new statements wait for their texts", problem)
   else run:tell("new statements wait for their texts", false) end
+  make_room(state, tracker:over())
   tell_over(run, tracker:over())
   tell_bare(run, state.bare)
   return true

@@ -18,6 +18,28 @@ describe("texts of statements", function()
   before_each(function() server:psql "select pg_stat_statements_reset()" end)
   teardown(function() servers.drop(server) end)
 
+  it("of a target that was dropped make room for others", function()
+    local function large(name)
+      server:psql "select pg_stat_statements_reset()"
+      local db = assert(postgres.connect(server:parameters()))
+      assert(db:query(("do $$ begin perform '%s%s'; end $$"):format(name, ("x"):rep(2 ^ 20))))
+      db:close()
+    end
+    local limit = { text_cache = 1.9 * 2 ^ 20, text_every = "1h" }
+    large "first"
+    local current = statements.start(server, limit)
+    collector.again(current)
+    assert.same({}, current.told)
+    large "second"
+    collectgarbage "stop"
+    current = statements.start(server, limit)
+    collector.again(current)
+    collector.again(current)
+    collectgarbage "restart"
+    assert.same({}, current.told)
+    assert.is_false(current.state.tracker:over())
+  end)
+
   it("that do not fit the cache are read each time, and that is told", function()
     local current = statements.start(server, { text_cache = 0 })
     server:psql "select 1 as large"
