@@ -60,8 +60,9 @@ local names = {
 }
 
 -- Where the view is, what it has, whether we may see all of it, and which setting of the server keeps it from counting.
+-- The name has its schema, for somebody else's function may come first in search_path.
 local view = [[
-  select c.oid::regclass::text as name,
+  select c.relnamespace::regnamespace || '.' || quote_ident(c.relname) as name,
          (select string_agg(quote_ident(attname), ' ' order by attnum) from pg_attribute
            where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
          exists (select from pg_class where relnamespace = c.relnamespace and relname = e.extname || '_info') as info,

@@ -96,6 +96,15 @@ describe("the queries collector", function()
     assert.is_nil(hidden[1].payload.observed_since)
   end)
 
+  it("calls no function of the same name that comes first", function()
+    server:psql "create schema first; grant usage on schema first to public"
+    server:psql "create function first.pg_stat_statements(boolean) returns int language sql as 'select 1'"
+    server:psql "alter role dbobs_monitor set search_path = first, public"
+    server:psql "select 1 as shadowed"
+    one_with(collector.again(current), "shadowed")
+    server:psql "alter role dbobs_monitor reset all; drop schema first cascade"
+  end)
+
   it("sends all again when records were lost on their way", function()
     server:psql "select 1 as lost"
     assert(queries.collect(current))
