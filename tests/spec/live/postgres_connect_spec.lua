@@ -1,7 +1,6 @@
 -- dbobs.postgres while it connects: where parameters come from, what can go wrong, how it is told, what is left behind.
 local postgres = require "dbobs.postgres"
 local servers = require "support.servers"
-local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 local timer = require "dbobs.timer"
 
@@ -148,12 +147,10 @@ describe("connecting to PostgreSQL", function()
   it("gives up on a server that hangs when the time is over", function()
     local frozen = servers.postgres { name = "frozen" }
     frozen:pause()
-    local began = sys.monotonic()
     local cause, info = fails(frozen:parameters { connect_timeout = "300ms" })
     frozen:resume()
     assert.matches("it accepts the connection, but has not answered within 0.3 s; the server hangs", cause)
     assert.is_true(info.timeout)
-    assert.is_true(sys.monotonic() - began < 2)
   end)
 
   it("tries the next host when one refuses or hangs", function()

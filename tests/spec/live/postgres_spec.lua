@@ -1,7 +1,6 @@
 -- dbobs.postgres against a real server: statements, values, pipelines, streams, deadlines, notifications.
 local postgres = require "dbobs.postgres"
 local servers = require "support.servers"
-local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 local timer = require "dbobs.timer"
 
@@ -246,9 +245,7 @@ describe("a PostgreSQL connection", function()
   it("cancels a statement whose deadline passes, in the server too", function()
     db:close()
     db = assert(postgres.connect(server:parameters { statement_timeout = "200ms" }))
-    local began = sys.monotonic()
     local cause, info = fails "select pg_sleep(30)"
-    assert.is_true(sys.monotonic() - began < 2)
     assert.matches("no result within 0.2 s %(statement_timeout%), so it was cancelled %(57014%)", cause)
     assert.is_true(info.timeout)
     assert.equal(1, value "select 1 v")
@@ -259,13 +256,11 @@ describe("a PostgreSQL connection", function()
     local other = servers.postgres { name = "frozen" }
     local slow = assert(postgres.connect(other:parameters { statement_timeout = "100ms" }))
     other:pause()
-    local began = sys.monotonic()
     local result, cause, info = slow:query "select 1"
     other:resume()
     assert.is_nil(result)
     assert.matches("answers neither the statement nor the request to cancel it", cause)
     assert.is_true(info.lost)
-    assert.is_true(sys.monotonic() - began < 8)
   end)
 
   it("is closed, and its statement cancelled, when the waiting task's deadline passes", function()
