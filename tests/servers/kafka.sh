@@ -59,23 +59,29 @@ format() {
 	mv "$DIR/data.part" "$DIR/data"
 }
 
-ready_or_dead() { # PID
+ready_or_dead() {
 	grep -q 'Kafka Server started' "$DIR/log/kafka.log" || ! main_pid >/dev/null
 }
 
+begin() {
+	wait_until 5 kill_rest || true
+	[ ! -e "$DIR/log/kafka.log" ] || cat "$DIR/log/kafka.log" >>"$DIR/log/kafka.log.old"
+	: >"$DIR/log/kafka.log"
+	detach "$DIR/log/kafka.log" java "${java_options[@]}" -Dorg.slf4j.simpleLogger.showDateTime=true \
+		-cp "$libs/*" kafka.Kafka "$DIR/server.properties"
+}
+
 launch() {
-	local pid
 	libs=$("$here/fetch.sh" kafka)
-	pid=$(main_pid) || {
-		wait_until 5 kill_rest || true
-		[ ! -e "$DIR/log/kafka.log" ] || cat "$DIR/log/kafka.log" >>"$DIR/log/kafka.log.old"
-		: >"$DIR/log/kafka.log"
-		detach "$DIR/log/kafka.log" java "${java_options[@]}" -Dorg.slf4j.simpleLogger.showDateTime=true \
-			-cp "$libs/*" kafka.Kafka "$DIR/server.properties"
-		pid=$(cat "$DIR/pid")
-	}
-	wait_until "$start_timeout" ready_or_dead "$pid" || die 1 "Kafka in $DIR is not ready after $start_timeout s"
-	if ! main_pid >/dev/null; then
+	main_pid >/dev/null || begin
+	wait_until "$start_timeout" ready_or_dead || die 1 "Kafka in $DIR is not ready after $start_timeout s"
+	# One that ended without a word was ended by somebody's late signal to a number that it was given anew.
+	if ! main_pid >/dev/null && [ ! -s "$DIR/log/kafka.log" ]; then
+		begin
+		wait_until "$start_timeout" ready_or_dead || die 1 "Kafka in $DIR is not ready after $start_timeout s"
+	fi
+	local pid
+	if ! pid=$(main_pid); then
 		show_log_end "$DIR/log/kafka.log"
 		die 1 "Kafka in $DIR did not start"
 	fi
