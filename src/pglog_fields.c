@@ -48,10 +48,6 @@ static const struct {
 #undef NUMBER
 };
 
-const char *pglog_field_name(enum pglog_field field) {
-    return known[field].name;
-}
-
 enum pglog_field pglog_find_field(const char *name, size_t len, enum pglog_field expected) {
     for (int i = 0; i < PGLOG_FIELD_COUNT; i++) {
         int field = ((int)expected + i) % PGLOG_FIELD_COUNT;

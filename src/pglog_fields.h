@@ -49,8 +49,6 @@ struct pglog_fields {
     struct pglog_text at[PGLOG_FIELD_COUNT];
 };
 
-// The jsonlog name of a field.
-const char *pglog_field_name(enum pglog_field field);
 // Appends the fields that are there as a JSON object, numbers as numbers, as jsonlog has them.
 void pglog_put_fields(struct buf *out, const struct pglog_fields *fields);
 // The field of a jsonlog name; PGLOG_FIELD_COUNT for other names. expected: the one that it most likely is.

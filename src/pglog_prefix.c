@@ -71,12 +71,6 @@ void pglog_prefix_free(struct pglog_prefix *prefix) {
     free(prefix);
 }
 
-bool pglog_prefix_has(const struct pglog_prefix *prefix, char escape) {
-    for (int i = 0; i < prefix->count; i++)
-        if (prefix->parts[i].escape == escape) return true;
-    return false;
-}
-
 // How many characters at `at` are of the class.
 static size_t span(const char *at, const char *end, const char *class) {
     size_t len = 0;

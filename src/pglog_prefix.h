@@ -13,9 +13,6 @@ struct pglog_prefix;
 struct pglog_prefix *pglog_prefix_new(const char *setting);
 void pglog_prefix_free(struct pglog_prefix *prefix);
 
-// Whether the setting has the escape, for instance 'p'.
-bool pglog_prefix_has(const struct pglog_prefix *prefix, char escape);
-
 // Called with what stands behind a prefix; false: it is none, look for another way to read it.
 typedef bool pglog_prefix_check(void *argument, const char *rest, size_t len);
 

@@ -75,7 +75,8 @@ launch() {
 	libs=$("$here/fetch.sh" kafka)
 	main_pid >/dev/null || begin
 	wait_until "$start_timeout" ready_or_dead || die 1 "Kafka in $DIR is not ready after $start_timeout s"
-	# One that ended without a word was ended by somebody's late signal to a number that it was given anew.
+	# On a crowded machine, where process numbers come round within minutes, some were seen to end at once and without
+	# a word: perhaps by a late signal to a number that they were given anew.
 	if ! main_pid >/dev/null && [ ! -s "$DIR/log/kafka.log" ]; then
 		begin
 		wait_until "$start_timeout" ready_or_dead || die 1 "Kafka in $DIR is not ready after $start_timeout s"

@@ -155,9 +155,8 @@ for _, major in ipairs { 15, 18 } do
       local holder = assert(postgres.connect(server:parameters { dbname = "app" }))
       assert(holder:query "begin")
       assert(holder:query "lock table orders in access exclusive mode")
-      -- It ends while the lock is held.
+      -- The lock is held until the collection has ended.
       local now, _, locked_run = collect(server)
-      assert.equal("open", holder:transaction_status())
       holder:close()
       assert.same({}, select_points(now, "postgresql.rows", { ["postgresql.table.name"] = "public.orders" }))
       assert.equal(2, #select_points(now, "postgresql.rows", { ["postgresql.table.name"] = "public.users" }))
