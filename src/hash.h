@@ -1,4 +1,5 @@
-// A fast 64-bit hash of bytes, for tables and for seeing whether something changed. Not for use against an adversary.
+// A fast 64-bit hash of bytes, for tables, identities and for seeing whether something changed. Not for use against an
+// adversary.
 #ifndef DBOBS_HASH_H
 #define DBOBS_HASH_H
 
@@ -6,21 +7,25 @@
 #include <stdint.h>
 #include <string.h>
 
+// Goes on from a hash (0 at first) with a word.
 static inline uint64_t hash_word(uint64_t hash, uint64_t word) {
-    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    return hash ^ (hash >> 29);
+    unsigned __int128 product =
+        (unsigned __int128)(hash ^ UINT64_C(0x9e3779b97f4a7c15)) * (word ^ UINT64_C(0xd6e8feb86659fd93));
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t hash_bytes(uint64_t hash, const char *data, size_t len) {
+// The same with bytes.
+static inline uint64_t hash_bytes(uint64_t hash, const void *data, size_t len) {
+    const char *at = data;
     uint64_t word;
-    hash = hash_word(hash, len + 1);
-    for (; len >= sizeof word; data += sizeof word, len -= sizeof word) {
-        memcpy(&word, data, sizeof word);
+    hash ^= len * UINT64_C(0xff51afd7ed558ccd);
+    for (; len >= sizeof word; at += sizeof word, len -= sizeof word) {
+        memcpy(&word, at, sizeof word);
         hash = hash_word(hash, word);
     }
     word = 0;
-    for (size_t i = 0; i < len; i++) word = word << 8 | (unsigned char)data[i];
-    return hash_word(hash, word);
+    if (len) memcpy(&word, at, len);
+    return hash_word(hash_word(hash, word), len);
 }
 
 #endif

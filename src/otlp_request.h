@@ -2,6 +2,7 @@
 #ifndef DBOBS_OTLP_REQUEST_H
 #define DBOBS_OTLP_REQUEST_H
 
+#include "hash.h"
 #include "otlp.h"
 #include "otlp_metrics.h"
 #include "series.h"
@@ -10,7 +11,7 @@
 enum { OTLP_OF_RESOURCE = 1, OTLP_OF_HIDDEN, OTLP_OF_METRIC, OTLP_OF_POINT };
 
 static inline uint64_t otlp_hash(uint64_t seed, struct otlp_text text) {
-    return series_hash(seed, text.data, text.len);
+    return hash_bytes(seed, text.data, text.len);
 }
 
 static inline uint64_t otlp_hash_attribute(uint64_t of, struct otlp_text name, struct otlp_text value) {

@@ -349,21 +349,3 @@ size_t series_memory(const struct series *series) {
     }
     return bytes;
 }
-
-static uint64_t mix(uint64_t a, uint64_t b) {
-    unsigned __int128 product = (unsigned __int128)(a ^ 0x9e3779b97f4a7c15u) * (b ^ 0xd6e8feb86659fd93u);
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-uint64_t series_hash(uint64_t seed, const void *data, size_t len) {
-    const char *at = data;
-    uint64_t hash = seed ^ (len * 0xff51afd7ed558ccdu);
-    uint64_t word;
-    for (; len >= sizeof word; at += sizeof word, len -= sizeof word) {
-        memcpy(&word, at, sizeof word);
-        hash = mix(hash, word);
-    }
-    word = 0;
-    if (len) memcpy(&word, at, len);
-    return mix(mix(hash, word), len);
-}

@@ -71,7 +71,4 @@ size_t series_count(const struct series *series);
 // Bytes held.
 size_t series_memory(const struct series *series);
 
-// The hash that identities are made of: of data, continuing from seed.
-uint64_t series_hash(uint64_t seed, const void *data, size_t len);
-
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "hash.h"
 #include "series.h"
 
 // Entries are searched one slot after the other; who has so many series in one resource gives them attributes.
@@ -37,7 +38,7 @@ struct series_shape *series_shape_get(struct series_shapes *shapes, const struct
                                       const struct series_addition *more, size_t count) {
     if ((base ? base->count : 0) + count > MAX_SLOTS) return NULL;
     uint64_t hash = base ? base->hash : 1;
-    for (size_t i = 0; i < count; i++) hash = series_hash(hash, &more[i].identity, sizeof more[i].identity);
+    for (size_t i = 0; i < count; i++) hash = hash_bytes(hash, &more[i].identity, sizeof more[i].identity);
     struct series_shape **bucket = bucket_of(shapes, hash);
     struct series_shape *shape = *bucket;
     while (shape && shape->hash != hash) shape = shape->next;
