@@ -16,6 +16,7 @@
     X(latch) \
     X(kafka) \
     X(kafka_consumer) \
+    X(kafka_transaction) \
     X(kafka_broker) \
     X(tail) \
     X(record) \

@@ -14,6 +14,7 @@
 
 #include "sink.h"
 #include "wakeup.h"
+#include "workers.h"
 
 struct kafka;
 struct kafka_mock;
@@ -316,6 +317,73 @@ struct kafka_consumer *kafka_consumer_new(uv_loop_t *loop, rd_kafka_conf_t *conf
 enum kafka_received kafka_consumer_next(struct kafka_consumer *consumer, struct kafka_item *item);
 void kafka_item_free(struct kafka_item *item);
 void kafka_consumer_close(struct kafka_consumer *consumer);
+
+// ---- kafka_transaction.c: records and a position in one Kafka transaction
+// --------------------------------------------
+
+enum kafka_work { KAFKA_INIT, KAFKA_COMMIT, KAFKA_ABORT };
+
+enum kafka_outcome {
+    KAFKA_DONE,
+    KAFKA_MUST_ABORT,  // nothing of the transaction will be seen once it is aborted
+    KAFKA_FAILED,      // librdkafka gave the producer up; whether the transaction was committed is not known
+    KAFKA_FENCED,      // the same; another producer has its transactional.id, or the broker gave up the transaction
+    KAFKA_CLOSED
+};
+
+// Records of one batch in the transaction.
+struct kafka_share {
+    struct batch *batch;
+    uint32_t count;
+};
+
+// A producer with a transactional.id, and the sink for one topic that it serves. A batch is reported when its
+// transaction has ended, so that what was aborted is sent again by who has the batch.
+struct kafka_transaction {
+    struct sink sink;  // first: the ops get a pointer to it
+    unsigned refs;     // who made it, its worker
+    struct kafka *kafka;
+    struct kafka_report *report;
+    struct workers *workers;
+    struct workers_job job;
+    struct wakeup changed;  // work has ended, something failed, or there may be room
+    char *topic;
+    rd_kafka_topic_t *rkt;
+
+    enum kafka_work work;  // the last that was asked for
+    bool working, closed;
+    atomic_bool cancelled;  // read by the worker
+    enum kafka_outcome outcome;
+    char error[400];
+
+    bool open;      // records are taken
+    bool broken;    // the transaction cannot be committed any more
+    bool outgrown;  // the broker refused a batch as too large: the limit was lowered
+    char cause[400];
+    size_t bytes;
+    uint64_t records;
+    int64_t begun_ns;  // since its first record, monotonic
+    struct kafka_share *shares;
+    size_t share_count, share_room;
+};
+
+// conf is used up; limit: max.message.bytes of the topic. NULL with a message when librdkafka refuses.
+struct kafka_transaction *kafka_transaction_new(uv_loop_t *loop, struct workers *workers, rd_kafka_conf_t *conf,
+                                                const char *topic, size_t limit, char *error, size_t size);
+// Starts what blocks in a worker: `changed` is signalled when it has ended, see outcome. Records are taken from then on
+// when it went well. -1 when no worker could be started.
+int kafka_transaction_work(struct kafka_transaction *transaction, enum kafka_work work);
+// Puts a record for any topic that nobody waits for; headers are used up when the result is SINK_OK.
+enum sink_result kafka_transaction_note(struct kafka_transaction *transaction, const char *topic, int partition,
+                                        const struct sink_record *record, rd_kafka_headers_t *headers, char *error,
+                                        size_t size);
+// Reports the batches of a transaction whose end is known from elsewhere; error NULL: it was committed.
+void kafka_transaction_settle(struct kafka_transaction *transaction, const char *error);
+// Lets go of librdkafka without ending the transaction: the broker aborts it when its time is over, or when another
+// producer with the same transactional.id begins.
+void kafka_transaction_stop(struct kafka_transaction *transaction);
+// The same; what was not settled is reported as failed.
+void kafka_transaction_close(struct kafka_transaction *transaction);
 
 // ---- kafka_mock.c ---------------------------------------------------------------------------------------------------
 

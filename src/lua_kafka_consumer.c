@@ -126,6 +126,19 @@ static int l_partitions(lua_State *lua) {
     return 1;
 }
 
+// :end_offset(topic, partition) -> the end of the partition, records of open transactions among it, as of the last
+// fetch; nil before the first
+static int l_end_offset(lua_State *lua) {
+    struct kafka_consumer *consumer = luax_boxed(lua, CONSUMER_CLASS);
+    int64_t first = -1, end = -1;
+    const char *topic = luaL_checkstring(lua, 2);
+    if (rd_kafka_get_watermark_offsets(consumer->kafka->rk, topic, (int32_t)luaL_checkinteger(lua, 3), &first, &end) ||
+        end < 0)
+        return 0;
+    lua_pushnumber(lua, (double)end);
+    return 1;
+}
+
 // :commit() -> true | nil, error: what was polled so far, in the background
 static int l_commit(lua_State *lua) {
     struct kafka_consumer *consumer = luax_boxed(lua, CONSUMER_CLASS);
@@ -156,11 +169,8 @@ static void *readable_of(void *userdata) {
 }
 
 static const luaL_Reg methods[] = {
-    {"poll", l_poll},
-    {"partitions", l_partitions},
-    {"commit", l_commit},
-    {"report", l_consumer_report},
-    {"close", l_consumer_close},
+    {"poll", l_poll},     {"partitions", l_partitions},  {"end_offset", l_end_offset},
+    {"commit", l_commit}, {"report", l_consumer_report}, {"close", l_consumer_close},
     {NULL, NULL},
 };
 

@@ -38,11 +38,12 @@ static uint64_t milliseconds(lua_State *lua, const char *name, double fallback) 
     return (uint64_t)fmax(seconds * 1000, 1);
 }
 
-// open{path=, checkpoint=, from="beginning"|"end", poll=, grace=} -> follower | nil, error
+// open{path=, checkpoint= | positions=, from="beginning"|"end", poll=, grace=} -> follower | nil, error
 static int l_open(lua_State *lua) {
     luaL_checktype(lua, 1, LUA_TTABLE);
     struct tail_options options = {.path = luax_field_string(lua, 1, "path", ""),
                                    .checkpoint = luax_field_string(lua, 1, "checkpoint", NULL),
+                                   .positions = luax_field_string(lua, 1, "positions", NULL),
                                    .from_end = strcmp(luax_field_string(lua, 1, "from", "beginning"), "end") == 0,
                                    .poll_ms = milliseconds(lua, "poll", 1),
                                    .grace_ms = milliseconds(lua, "grace", 10)};
@@ -188,6 +189,27 @@ static int l_leave(lua_State *lua) {
     return 0;
 }
 
+// follower:positions() -> text to be kept with what was pumped | false: a line waits for room in the sink
+static int l_positions(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    if (follower->held) {
+        lua_pushboolean(lua, 0);
+        return 1;
+    }
+    commit(follower);
+    struct buf text = {0};
+    tail_positions(follower->tail, &text);
+    lua_pushlstring(lua, text.data, text.len);
+    buf_free(&text);
+    return 1;
+}
+
+// follower:kept(): the last positions are in a safe place
+static int l_kept(lua_State *lua) {
+    tail_kept(check_follower(lua)->tail);
+    return 0;
+}
+
 // follower:note() -> text of an event that somebody should know of | nil
 static int l_note(lua_State *lua) {
     char *note = tail_take_note(check_follower(lua)->tail);
@@ -283,9 +305,18 @@ static int l_pglog_problems(lua_State *lua) {
 }
 
 static const luaL_Reg methods[] = {
-    {"next", l_next},   {"commit", l_commit}, {"acknowledge", l_acknowledge}, {"pump", l_pump},
-    {"leave", l_leave}, {"note", l_note},     {"conditions", l_conditions},   {"progress", l_progress},
-    {"close", l_close}, {NULL, NULL},
+    {"next", l_next},
+    {"commit", l_commit},
+    {"acknowledge", l_acknowledge},
+    {"pump", l_pump},
+    {"leave", l_leave},
+    {"note", l_note},
+    {"conditions", l_conditions},
+    {"progress", l_progress},
+    {"close", l_close},
+    {"positions", l_positions},
+    {"kept", l_kept},
+    {NULL, NULL},
 };
 static const luaL_Reg meta[] = {{"__gc", l_close}, {NULL, NULL}};
 static const luaL_Reg pglog_methods[] = {

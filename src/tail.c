@@ -68,6 +68,16 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char
         free(tail);
         return NULL;
     }
+    if (options->positions && *options->positions) {
+        char cause[160];
+        if (checkpoint_parse(&tail->checkpoint, options->positions, strlen(options->positions), cause, sizeof cause)) {
+            snprintf(error, size, "cannot use the position that was kept: %s", cause);
+            checkpoint_close(&tail->checkpoint);
+            free(tail);
+            return NULL;
+        }
+    }
+    tail->elsewhere = options->positions != NULL;
     tail->pattern = xstrdup(options->path);
     tail->is_pattern = strpbrk(options->path, "*?[") != NULL;
     tail->from_end = options->from_end;
@@ -349,8 +359,9 @@ static bool is_readable(struct tail *tail, struct tail_file *file) {
 // Before the first line ever is handed out, the checkpoint must know its file: were we killed and the file rotated
 // meanwhile, nothing would tell what is missing.
 static bool must_record(struct tail *tail) {
-    if (tail->recorded || !tail->checkpoint.path) return false;
+    if (tail->recorded || (!tail->checkpoint.path && !tail->elsewhere)) return false;
     tail->unsaved = true;
+    if (tail->elsewhere) wakeup_signal(&tail->news);
     // One that could not be written is tried again at the next poll.
     if (!*tail->checkpoint_condition) tail_save(tail);
     return true;
@@ -470,7 +481,8 @@ int tail_acknowledge(struct tail *tail, char *error, size_t size) {
             return -1;
         }
         segment->file->acked = segment->end;
-        tail->unsaved = true;
+        // Positions that are kept elsewhere went there with the lines.
+        tail->unsaved |= !tail->elsewhere;
         drop_segment(tail);
     }
     return 0;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "buf.h"
 #include "sink.h"
 #include "wakeup.h"
 
@@ -16,10 +17,12 @@ struct tail;
 
 struct tail_options {
     const char *path;        // a file, or a pattern with * ? [ ]
-    const char *checkpoint;  // NULL: positions are not kept
-    bool from_end;           // files that are there at the first start are read from their end on
-    uint64_t poll_ms;        // between two looks at files and directory
-    uint64_t grace_ms;       // how long a rotated file is read on after its end was reached
+    const char *checkpoint;  // NULL: positions are not kept in a file
+    // Instead of a checkpoint file: what tail_positions wrote, kept elsewhere; "" at the first start. NULL: not so.
+    const char *positions;
+    bool from_end;      // files that are there at the first start are read from their end on
+    uint64_t poll_ms;   // between two looks at files and directory
+    uint64_t grace_ms;  // how long a rotated file is read on after its end was reached
 };
 
 struct tail_line {
@@ -57,6 +60,11 @@ size_t tail_uncommitted(const struct tail *tail);
 // Takes acknowledgements in; -1 with `error` when a batch failed: the follower is then back at its checkpoint.
 int tail_acknowledge(struct tail *tail, char *error, size_t size);
 
+// For positions that are kept elsewhere: writes those behind all lines so far, of which none may be uncommitted. The
+// first lines are handed out when tail_kept has said that some are in a safe place.
+void tail_positions(struct tail *tail, struct buf *out);
+void tail_kept(struct tail *tail);
+
 // Signalled when there may be lines, acknowledgements, a note or another condition.
 struct wakeup *tail_news(struct tail *tail);
 
@@ -70,7 +78,7 @@ char *tail_take_note(struct tail *tail);
 
 // Lines handed out and not acknowledged, in segments: 0 when nothing is in flight.
 unsigned tail_in_flight(const struct tail *tail);
-// Whether the last acknowledgement is not in the checkpoint file yet.
+// Whether the last acknowledgement is not in the checkpoint file, or what else keeps it, yet.
 bool tail_is_unsaved(const struct tail *tail);
 // Bytes of the files, those of them that are acknowledged, and how many files are followed.
 void tail_progress(const struct tail *tail, int64_t *size, int64_t *acked, unsigned *files);

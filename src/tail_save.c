@@ -58,10 +58,11 @@ const char *tail_checkpoint_condition(const struct tail *tail) {
 }
 
 bool tail_is_unsaved(const struct tail *tail) {
-    return tail->checkpoint.path && (tail->unsaved || tail->saving);
+    return (tail->checkpoint.path || tail->elsewhere) && (tail->unsaved || tail->saving);
 }
 
-static void format_positions(struct tail *tail, struct buf *out) {
+// all: as if all lines that were handed out were acknowledged.
+static void format_positions(struct tail *tail, bool all, struct buf *out) {
     // Positions of other sources stay as they were read.
     struct checkpoint positions = {.lock = -1};
     for (size_t i = 0; i < tail->checkpoint.count; i++)
@@ -70,10 +71,23 @@ static void format_positions(struct tail *tail, struct buf *out) {
     for (const struct tail_file *file = tail->files; file; file = file->next) {
         if (file->copy) continue;
         struct checkpoint_position position = tail_file_position(file);
+        if (all) position.offset = file->read;
         checkpoint_add(&positions, &position);
     }
     checkpoint_format(&positions, out);
     checkpoint_clear(&positions);
+}
+
+void tail_positions(struct tail *tail, struct buf *out) {
+    format_positions(tail, true, out);
+    for (const struct tail_file *file = tail->files; file; file = file->next)
+        tail->recording |= *file->first_line != '\0';
+    tail->unsaved = false;
+}
+
+void tail_kept(struct tail *tail) {
+    tail->recorded |= tail->recording;
+    wakeup_signal(&tail->news);
 }
 
 static void write_on_worker(uv_work_t *work) {
@@ -111,7 +125,7 @@ void tail_save(struct tail *tail) {
     save->path = xstrdup(tail->checkpoint.path);
     for (const struct tail_file *file = tail->files; file; file = file->next)
         save->records |= *file->first_line != '\0';
-    format_positions(tail, &save->text);
+    format_positions(tail, false, &save->text);
     tail->unsaved = false;
     tail->saving = save;
     tail->handles++;
@@ -122,7 +136,7 @@ void tail_save_now(struct tail *tail) {
     if (!tail->checkpoint.path || !tail->unsaved || tail->saving) return;
     struct buf text = {0};
     char error[512];
-    format_positions(tail, &text);
+    format_positions(tail, false, &text);
     if (checkpoint_write(tail->checkpoint.path, text.data, text.len, error, sizeof error))
         fprintf(stderr, "dbobs: %s: what was sent since the last one will be sent again\n", error);
     tail->unsaved = false;

@@ -57,8 +57,10 @@ struct tail {
     size_t open_bytes;
 
     struct checkpoint checkpoint;
+    bool elsewhere;  // positions are kept by the owner
     bool unsaved;
-    bool recorded;  // the checkpoint file knows a file: what follows it while we are away can be found
+    bool recording;  // with the positions that were asked for
+    bool recorded;   // the checkpoint file knows a file: what follows it while we are away can be found
     struct tail_save *saving;
     char path_condition[512], read_condition[512], checkpoint_condition[512];
     struct tail_note *notes, **notes_end;

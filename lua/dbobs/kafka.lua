@@ -2,6 +2,7 @@
 --- Every librdkafka property is given under its own name.
 local consumer = require "dbobs.kafka_consumer"
 local core = require "dbobs.core.kafka"
+local exactly_once = require "dbobs.kafka_exactly_once"
 local embedded = require "dbobs.kafka_embedded"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
@@ -23,6 +24,8 @@ local DEFAULTS = {
 }
 local OUTBOX_BYTES = 32 * 2 ^ 20
 local REQUEST_SECONDS = 10
+-- Topics that were handed out -> {producer, name}.
+local origins = setmetatable({}, { __mode = "k" })
 -- What the embedded broker makes of a topic when nobody says how many partitions it is to have.
 local EMBEDDED_PARTITIONS = 1
 
@@ -35,10 +38,11 @@ producer.__index = producer
 ---@return dbobs.kafka.producer
 function M.producer(given)
   local texts = properties.complete(given, DEFAULTS, "dbobs.kafka")
-  properties.refuse(texts, "transactional.id", "transactions are not used by this producer: leave it out")
+  properties.refuse(texts, "transactional.id", "kafka:exactly_once has producers with transactions: leave it out")
   local object, cause, unknown = core.producer(texts, given["message.max.bytes"] ~= nil)
   if not object then properties.raise("dbobs.kafka", cause, unknown) end
-  local self = setmetatable({ core = object, brokers = texts["bootstrap.servers"] }, producer)
+  local self = setmetatable({ core = object, brokers = texts["bootstrap.servers"], properties = texts,
+    ensuring = {}, exactly_once_sinks = {} }, producer)
   report.watch(object:report(), self.brokers)
   return self
 end
@@ -89,7 +93,27 @@ end
 ---@return dbobs.kafka.topic
 function producer:topic(name, given)
   check_name(name, "topic")
-  return open(self, "topic"):sink(name, sink_arguments(given, "kafka:topic"))
+  local sink = open(self, "topic"):sink(name, sink_arguments(given, "kafka:topic"))
+  origins[sink] = { producer = self, name = name }
+  return sink
+end
+
+--- A topic to which records go in Kafka transactions, together with a position: a reader with isolation.level
+--- read_committed sees both or neither. It has a producer of its own. See dbobs.kafka.exactly_once for its use; for
+--- server logs hand it to dbobs.tail.server_log with delivery = "exactly_once".
+---@param name string
+---@param given {id: string, positions: string|nil, create: boolean|nil, every: string|number|nil,
+---  max_bytes: number|nil} id: the transactional.id, always the same for the same source, and of one process at a time;
+---  positions: the topic in which positions are kept ("dbobs-positions"), made with cleanup.policy=compact unless
+---  create is false; a transaction is committed when it is that old (100 ms) or holds so many bytes (8 MiB)
+---@return dbobs.kafka.exactly_once
+function producer:exactly_once(name, given)
+  check_name(name, "exactly_once")
+  open(self, "exactly_once")
+  local made = exactly_once.new(self, name, given or {})
+  check_name(made.positions, "exactly_once")
+  self.exactly_once_sinks[made] = true
+  return made
 end
 
 ---@class dbobs.kafka.topic: userdata
@@ -130,7 +154,17 @@ end
 ---@param given {when_full: "wait"|"drop_oldest"|nil, max_bytes: number|nil}
 ---@return dbobs.kafka.topic
 function topic:with(given)
-  return self:like(sink_arguments(given, "topic:with"))
+  local sink = self:like(sink_arguments(given, "topic:with"))
+  origins[sink] = origins[self]
+  return sink
+end
+
+--- The same topic with records in transactions, see kafka:exactly_once.
+---@param given table
+---@return dbobs.kafka.exactly_once
+function topic:exactly_once(given)
+  local origin = origins[self]
+  return origin.producer:exactly_once(origin.name, given)
 end
 
 --- Waits until everything that was sent is delivered or has failed.
@@ -146,11 +180,17 @@ function producer:flush(timeout)
     end
     task.wait(self.core, left)
   end
+  for sink in pairs(self.exactly_once_sinks) do
+    if not sink:settle(until_time) then
+      return nil, ("kafka.flush: the transaction '%s' is not committed after %g s"):format(sink.id, seconds)
+    end
+  end
   return true
 end
 
 --- Lets go of the brokers at once; what is not delivered fails. Flush first.
 function producer:close()
+  for sink in pairs(self.exactly_once_sinks) do sink:close() end
   if self.core then self.core:close() end
   self.core = nil
 end
@@ -244,8 +284,10 @@ function producer:ensure_topic(name, given)
   check_name(name, "ensure_topic")
   check_creation(given or {}, "kafka:ensure_topic")
   open(self, "ensure_topic"):hold(name, true)
+  self.ensuring[name] = true
   task.background(function()
     while self.core and not try_to_ensure(self, name, given) do task.wait(nil, 1) end
+    self.ensuring[name] = nil
     if self.core then self.core:hold(name, false) end
   end)
   return true

@@ -182,6 +182,14 @@ function consumer:partitions()
   return self.core and self.core:partitions() or 0
 end
 
+--- The end of a partition, records of open transactions among it, as of the last fetch.
+---@param topic string
+---@param partition integer
+---@return integer|nil offset nil before the first fetch
+function consumer:end_offset(topic, partition)
+  return self.core and self.core:end_offset(topic, partition)
+end
+
 --- Commits the offsets of what was polled, in the background (for members of a group).
 ---@return boolean|nil ok, string|nil error
 function consumer:commit()

@@ -27,11 +27,12 @@ local function with_traceback(cause)
   return { cause = tostring(cause), traceback = debug.traceback("", 2) }
 end
 
--- Calls one of the collector's functions. Returns true; or false, the cause and the traceback when it was a Lua error.
+-- Calls one of the collector's functions. Returns true; or false, the cause, the traceback when it was a Lua error, and
+-- whether it must not be called again.
 local function protected(fn, current)
-  local ok, result, cause = xpcall(fn, with_traceback, current)
+  local ok, result, cause, final = xpcall(fn, with_traceback, current)
   if ok and (result ~= nil or cause == nil) then return true end
-  if ok then return false, tostring(cause) end
+  if ok then return false, tostring(cause), nil, final end
   if result == task.CANCELLED then error(result, 0) end
   if result == task.DEADLINE then return false, "it took longer than it may (option 'deadline')" end
   return false, result.cause, result.traceback
@@ -147,10 +148,14 @@ local function follow(job)
       timer.sleep(SETTLED)
       tell(job, "follow", true)
     end)
-    local ok, cause, traceback = protected(job.collector.follow, run.new(job, job.options.to))
+    local ok, cause, traceback, final = protected(job.collector.follow, run.new(job, job.options.to))
     task.cancel(settled)
     if ok then return end
     count(job, "errors")
+    if final then
+      log.error("collector stopped for good", fields(job, { error = cause }))
+      return
+    end
     failures = sys.monotonic() - began > LONGEST_BACKOFF and 1 or failures + 1
     local pause = backoff(failures, LONGEST_BACKOFF)
     tell(job, "follow", ok, cause, traceback, pause)

@@ -2,6 +2,7 @@
 --- checkpoint file, over rotations of every kind and over restarts, and moves only behind what was handled.
 ---   for line, at in dbobs.tail { path = "/var/log/app.log", checkpoint = "app.position" } do ... end
 local core = require "dbobs.core.tail"
+local exactly_once = require "dbobs.tail_exactly_once"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
 local record = require "dbobs.core.record"
@@ -137,6 +138,7 @@ local LOG_OPTIONS = {
   path = "string", checkpoint = "string", from = OPTIONS.from, poll = "duration", grace = "duration",
   timezone = "string", envelope = "table", to = "any", fields = "table", count = "function",
   format = { one = { "jsonlog", "csvlog", "stderr" } }, log_line_prefix = "string",
+  delivery = { one = { "at_least_once", "exactly_once" } }, position = "string",
 }
 
 local function parser_of(given)
@@ -198,16 +200,40 @@ local draining = {}
 local server_log = {}
 server_log.__index = server_log
 
+-- Raises at the line of who called server_log.
+local function check_exactly_once(given)
+  if type(given.to) ~= "table" or not given.to.commit then
+    error('dbobs.tail.server_log: with delivery = "exactly_once" option \'to\' must be one of kafka:exactly_once', 4)
+  end
+  if (given.position or "") == "" then
+    error('dbobs.tail.server_log: with delivery = "exactly_once" option \'position\' is missing: the key of its '
+      .. "position, like \"orders.logs\"", 4)
+  end
+end
+
+local function follow_exactly_once(given, parser)
+  check_exactly_once(given)
+  return exactly_once.new(given, parser, function(positions)
+    local file = { positions = positions }
+    for name in pairs(OPTIONS) do file[name] = name ~= "checkpoint" and given[name] or nil end
+    return open(file, given.fields)
+  end, function(object) tell_problems(object, parser, given.format) end)
+end
+
 --- Follows a PostgreSQL server log: each record of it becomes one of raw-logs.
 ---@param given table path, checkpoint, from, poll, grace as with dbobs.tail; format ("jsonlog" by default, "csvlog" or
 --- "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
 --- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called
---- with the lines sent; fields for our own log
----@return dbobs.server_log|nil, string|nil error
+--- with the lines sent; fields for our own log. delivery = "exactly_once": `to` is one of kafka:exactly_once, and the
+--- position is kept in Kafka under the key `position`; waits until it is known. A checkpoint file that is there then
+--- says where the very first start begins, and is not written.
+---@return dbobs.server_log|dbobs.server_log.exactly_once|nil, string|nil error
+---@return boolean|nil final it is no use to try again
 function M.server_log(given)
   check(given, LOG_OPTIONS, "dbobs.tail.server_log")
   local parser, cause = parser_of(given)
   if not parser then return nil, cause end
+  if given.delivery == "exactly_once" then return follow_exactly_once(given, parser) end
   local checkpoint = given.checkpoint or given.path
   if draining[checkpoint] then task.join(draining[checkpoint]) end
   local object

@@ -3,14 +3,21 @@
 local activity = require "dbobs.activity"
 local dbobs = require "dbobs"
 local events = require "events"
+local log = dbobs.log
 
 local collector = {
   name = "logs",
-  -- Which events of events.lua are sent: those that are on there, changed by what is given here.
-  options = { events = {} },
+  -- events: which events of events.lua are sent: those that are on there, changed by what is given here.
+  -- delivery: what of the server's log comes twice when dbobs or Kafka is killed. "at_least_once": what was on its way.
+  -- "exactly_once": nothing, for a reader with isolation.level read_committed; lines and position go to Kafka in one
+  -- transaction, see kafka:exactly_once. positions: the topic in which positions are kept then.
+  options = { events = {}, delivery = "at_least_once", positions = "dbobs-positions" },
 }
 
 function collector.problem(options)
+  if options.delivery ~= "at_least_once" and options.delivery ~= "exactly_once" then
+    return ("option 'delivery' must be at_least_once or exactly_once, got '%s'"):format(options.delivery)
+  end
   return activity.problem(events, options.events)
 end
 
@@ -53,24 +60,39 @@ local function log_settings(run)
     tostring(cause))
 end
 
+-- Where lines go: with exactly_once to the same topic in transactions, whose id and position are the target's own.
+local function destination(run)
+  if run.options.delivery == "at_least_once" then return run.sink end
+  if type(run.sink) ~= "userdata" or not run.sink.exactly_once then
+    log.warn("delivery is exactly_once, which there is only with Kafka: lines are sent at least once",
+      { target = run.target.name })
+    return run.sink
+  end
+  local name = run.target.name:gsub("[^%w%.%-_]", "-")
+  return run.sink:exactly_once { id = ("dbobs-%s-logs"):format(name), positions = run.options.positions }
+end
+
 function collector.follow(run)
   if not run.target.options.log_file then return true end
   local settings, cause = log_settings(run)
   if not settings then return nil, cause end
-  local log
-  log, cause = dbobs.tail.server_log {
+  local to = destination(run)
+  local follower, final
+  follower, cause, final = dbobs.tail.server_log {
     path = run.target.options.log_file,
     format = log_format(run.target.options),
     log_line_prefix = settings.log_line_prefix,
     timezone = settings.log_timezone,
     checkpoint = run:checkpoint(),
     envelope = run:envelope(),
-    to = run.sink,
+    delivery = to ~= run.sink and "exactly_once" or nil,
+    position = ("%s.logs"):format(run.target.name),
+    to = to,
     count = function(lines) run:count("lines", lines) end,
     fields = { target = run.target.name, collector = "logs" },
   }
-  if not log then return nil, cause end
-  return log:run()
+  if not follower then return nil, cause, final end
+  return follower:run()
 end
 
 -- What `dbobs check` says of the log file.
