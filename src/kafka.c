@@ -181,8 +181,8 @@ static void take_log(struct kafka *kafka, rd_kafka_event_t *event) {
     const char *facility, *text;
     int level;
     if (rd_kafka_event_log(event, &facility, &text, &level)) return;
-    // What also comes as an error event is for debugging only.
-    static const char *const twice[] = {"FAIL", "ERROR", "FATAL", "FATALERR"};
+    // What also comes as an error event, or as the result of a call, is for debugging only.
+    static const char *const twice[] = {"FAIL", "ERROR", "FATAL", "FATALERR", "TXNERR", "ADDPARTS"};
     for (size_t i = 0; i < sizeof twice / sizeof *twice; i++)
         if (strcmp(facility, twice[i]) == 0) level = 7;
     if (strcmp(facility, "GETPID") == 0 && strstr(text, "retrying"))

@@ -11,7 +11,7 @@ M.PARTITION = 0
 -- Which of a producer's properties a consumer takes as well: what is about reaching the brokers.
 local SHARED = { "^bootstrap%.", "^client%.", "^security%.", "^sasl%.", "^ssl%.", "^enable%.s", "^socket%.",
   "^broker%.address", "^broker%.version", "^api%.version", "^metadata%.broker", "^reconnect%.", "^resolve", "^debug$" }
--- After this time without news a look at the end is begun anew.
+-- Once its first end was reached, a reading without news for so long is begun anew.
 local PATIENCE = 5
 
 -- By brokers and topic: {next = those whose reading has not begun, running = boolean}.
@@ -31,13 +31,15 @@ end
 -- comes after it until it has ended.
 local function read_to_end(given, topic, found)
   local reader = consumer.new(given)
+  local patience
   while true do
-    local message, cause, final = reader:poll(PATIENCE)
+    local message, cause, final = reader:poll(patience)
     if not message and (final or not cause) then
       reader:close()
       return nil, cause
     end
     if message and message.eof then
+      patience = PATIENCE
       if message.offset >= (reader:end_offset(topic, M.PARTITION) or math.huge) then break end
     elseif message and message.key then
       found[message.key] = message

@@ -22,13 +22,17 @@ local function read(path)
 end
 
 -- Where to begin: behind what was committed last; else, once, behind what a checkpoint file says; else at the start.
+-- The files of such a first start are held from now on, however long it takes until Kafka has told.
 local function begin(to, given, open)
+  local moved = read(given.checkpoint)
+  local follower, problem = open(moved or "")
   local positions, cause, final = to:open(given.position)
-  if not positions then return nil, cause, final end
-  local moved = positions == "" and read(given.checkpoint)
-  local follower
-  follower, cause = open(moved or positions)
-  if not follower then return nil, cause end
+  if not positions or positions ~= "" then
+    if follower then follower:close() end
+    if not positions then return nil, cause, final end
+    return open(positions)
+  end
+  if not follower then return nil, problem end
   if moved then
     log.info("the position of the checkpoint file is taken over; from now on it is kept in Kafka", {
       checkpoint = given.checkpoint, topic = to.positions, target = follower.fields.target })

@@ -68,8 +68,7 @@ local function destination(run)
       { target = run.target.name })
     return run.sink
   end
-  local name = run.target.name:gsub("[^%w%.%-_]", "-")
-  return run.sink:exactly_once { id = ("dbobs-%s-logs"):format(name), positions = run.options.positions }
+  return run.sink:exactly_once { id = ("dbobs-%s-logs"):format(run.target.name), positions = run.options.positions }
 end
 
 function collector.follow(run)

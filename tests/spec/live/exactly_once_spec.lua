@@ -1,0 +1,250 @@
+-- Records and positions in one transaction of a real Kafka: lua/dbobs/kafka_exactly_once.lua, kafka_positions.lua,
+-- tail_exactly_once.lua and src/kafka_transaction.c. The oracle counts numbered lines as read_committed sees them.
+local dbobs_sink = require "dbobs.sink"
+local kafka = require "dbobs.kafka"
+local numbered = require "support.numbered"
+local process = require "support.process"
+local servers = require "support.servers"
+local support = require "support.kafka"
+local task = require "dbobs.task"
+local timer = require "dbobs.timer"
+
+-- Transactions that take too long are looked for more often than the ten seconds of the default.
+local function start_broker(name)
+  return servers.kafka { name = name or "transactions",
+    "--set", "transaction.abort.timed.out.transaction.cleanup.interval.ms=200" }
+end
+
+describe("a topic with transactions", function()
+  local broker, producer, topic
+
+  setup(function()
+    broker = start_broker()
+    producer = kafka.producer { ["bootstrap.servers"] = broker.bootstrap }
+  end)
+  teardown(function() producer:close() end)
+  before_each(function()
+    topic = support.name "transactions"
+    assert(producer:create_topic(topic, { partitions = 1 }))
+  end)
+
+  local function committed()
+    return support.values(support.read(broker.bootstrap, topic, { ["isolation.level"] = "read_committed" }))
+  end
+
+  it("holds records and position of what was committed, and nothing of the rest", function()
+    local out = producer:exactly_once(topic, { id = topic })
+    assert.equal("", out:open(topic))
+    local first, second = dbobs_sink.batch(), dbobs_sink.batch()
+    assert(out:send("k", "one", first))
+    assert.same({ 1, 1, 0 }, { dbobs_sink.status(first) })
+    assert.is_true(out:commit "after one")
+    assert.same({ 1, 0, 0 }, { dbobs_sink.status(first) })
+    assert(out:send("k", "two", second))
+    assert.is_false((out:abort "changed my mind"))
+    local _, _, failed, cause = dbobs_sink.status(second)
+    assert.equal(1, failed)
+    assert.matches("aborted: ", cause, 1, true)
+    assert(out:send("k", "three"))
+    assert.is_true(out:commit "after three")
+    assert(out:send("k", "four"))
+    out:close()
+    assert.equal("after three", out:open(topic))
+    out:close()
+    assert.same({ "one", "three" }, committed())
+  end)
+
+  it("is taken over by the next instance with its id, and the older stops for good", function()
+    local one = producer:exactly_once(topic, { id = topic })
+    assert(one:open(topic))
+    assert(one:send("k", "one"))
+    assert(one:commit "1")
+    assert(one:send("k", "never"))
+    -- As if it were in another process.
+    local script = process.write(servers.directory() .. "/other.lua", ([[
+      local kafka = require("dbobs").kafka { ["bootstrap.servers"] = %q }
+      local out = kafka:exactly_once(%q, { id = %q })
+      assert(out:open(%q) == "1")
+      assert(out:send("k", "two"))
+      assert(out:commit "2")]]):format(broker.bootstrap, topic, topic, topic))
+    local code, _, said = process.run { "run", script }
+    assert.equal(0, code, said)
+    local ok, cause, final = one:commit "wrong"
+    assert.same({ nil, true }, { ok, final })
+    assert.matches("another producer (", cause, 1, true)
+    assert.matches("stops for good", cause, 1, true)
+    ok, cause, final = producer:exactly_once(topic, { id = topic }):open(topic)
+    assert.same({ nil, true }, { ok, final })
+    assert.matches("stops for good", cause, 1, true)
+    assert.same({ "one", "two" }, committed())
+  end)
+
+  it("goes on when the broker gave the transaction up because it took too long", function()
+    local quick = kafka.producer { ["bootstrap.servers"] = broker.bootstrap, ["transaction.timeout.ms"] = 1500 }
+    local out = quick:exactly_once(topic, { id = topic })
+    assert(out:open(topic))
+    assert(out:commit "claim")
+    local batch = dbobs_sink.batch()
+    assert(out:send("k", "late", batch))
+    timer.sleep "3s"
+    assert.is_false((out:commit "too late"))
+    assert.same({ 1, 0, 1 }, { unpack({ dbobs_sink.status(batch) }, 1, 3) })
+    assert(out:send("k", "again"))
+    assert.is_true(out:commit "in time")
+    out:close()
+    assert.equal("in time", out:open(topic))
+    quick:close()
+    assert.same({ "again" }, committed())
+  end)
+
+  it("waits for its position behind another's open transaction", function()
+    local other, mine = producer:exactly_once(topic, { id = topic .. "-o" }), producer:exactly_once(topic, { id = topic })
+    assert(other:open(topic .. "-o"))
+    assert(mine:open(topic))
+    assert(other.core:note("dbobs-positions", 0, topic .. "-o", "open", {}))
+    timer.sleep "500ms" -- until it is in the topic
+    assert(mine:send("k", "mine"))
+    assert(mine:commit "mine")
+    mine:close()
+    local found
+    local reader = task.spawn(function() found = mine:open(topic) end)
+    timer.sleep "1s"
+    assert.is_nil(found)
+    assert.is_true(other:commit "other")
+    task.join(reader)
+    assert.equal("mine", found)
+    mine:close()
+    other:close()
+  end)
+
+  it("keeps positions in a compacted topic", function()
+    local name = support.name "positions"
+    local out = producer:exactly_once(topic, { id = topic, positions = name })
+    assert.equal("", out:open "a key")
+    assert(out:commit "1")
+    out:close()
+    assert.equal("compact", producer:describe(name)["cleanup.policy"])
+    out = producer:exactly_once(topic, { id = topic, positions = name .. "-not", create = false })
+    local ok, cause = out:open "a key"
+    assert.is_nil(ok)
+    assert.matches("does not exist; create it with one partition and cleanup.policy=compact", cause, 1, true)
+  end)
+
+  it("is told what it needs", function()
+    assert.has_error(function() producer:exactly_once(topic, {}) end)
+    assert.has_error(function() producer:exactly_once(topic, { id = "a", idd = "b" }) end)
+  end)
+end)
+
+describe("a log that is sent exactly once", function()
+  local broker, producer, topic, log, running
+
+  before_each(function()
+    broker = start_broker()
+    producer = kafka.producer { ["bootstrap.servers"] = broker.bootstrap }
+    topic, log, running = support.name "once", numbered.new(), {}
+    assert(producer:create_topic(topic, { partitions = 1 }))
+  end)
+  after_each(function()
+    producer:close()
+    for _, one in ipairs(running) do one:signal "KILL" end
+  end)
+
+  local function follow(more)
+    local given = { bootstrap = broker.bootstrap, topic = topic, id = topic }
+    for name, value in pairs(more or {}) do given[name] = value end
+    running[#running + 1] = log:follow(given)
+    return running[#running]
+  end
+
+  local function finish(one)
+    log:wait_complete(broker.bootstrap, topic)
+    one:signal "TERM"
+    assert.equal(0, one:wait(), one:stderr())
+    log:wait_complete(broker.bootstrap, topic)
+  end
+
+  it("is there once when dbobs is killed at any moment, with rotations meanwhile", function()
+    log:write(2000)
+    for round = 1, 6 do
+      local one = follow()
+      one:says "following"
+      -- Before anything was committed, a file that is rotated is not known yet.
+      if round == 1 then log:wait_complete(broker.bootstrap, topic) end
+      for _ = 1, 5 do
+        log:write(math.random(1, 3000))
+        timer.sleep(math.random() * 0.15)
+      end
+      if round % 2 == 0 then log:rotate() end
+      timer.sleep(math.random() * 0.2)
+      one:signal "KILL"
+      one:wait()
+      log:write(100)
+      if round % 3 == 0 then log:rotate() end
+    end
+    finish(follow())
+  end)
+
+  it("is there once when the broker stops, is killed and comes back", function()
+    local one = follow()
+    for _, verb in ipairs { "stop", "kill", "kill" } do
+      log:write(5000)
+      timer.sleep(math.random() * 0.2)
+      broker[verb](broker)
+      log:write(3000)
+      log:rotate()
+      timer.sleep "500ms"
+      broker:start()
+      log:write(1000)
+    end
+    finish(one)
+  end)
+
+  it("is there once when the broker is away for longer than a transaction may take", function()
+    local one = follow { properties = '["transaction.timeout.ms"] = 2000' }
+    log:write(1000)
+    log:wait_complete(broker.bootstrap, topic)
+    log:write(5000)
+    broker:pause()
+    log:write(5000)
+    timer.sleep "4s"
+    broker:resume()
+    finish(one)
+  end)
+
+  it("is there once when a transaction cannot be committed", function()
+    local one = follow()
+    log:write(1000)
+    log:wait_complete(broker.bootstrap, topic)
+    broker:script("tools", "kafka.admin.ConfigCommand", "--bootstrap-server", broker.bootstrap, "--alter",
+      "--entity-type", "topics", "--entity-name", topic, "--add-config", "max.message.bytes=20000")
+    log:write(5000)
+    one:says "too large"
+    finish(one)
+  end)
+
+  it("is there once when a second dbobs follows it: the older stops for good", function()
+    local one = follow()
+    log:write(2000)
+    one:says "following"
+    log:wait_complete(broker.bootstrap, topic)
+    local two = follow()
+    two:says "following"
+    log:write(5000)
+    assert.equal(3, one:wait())
+    assert.matches("another producer %([^)]+%) has taken over the transactional.id", one:stderr())
+    assert.matches("stops for good", one:stderr(), 1, true)
+    log:write(1000)
+    finish(two)
+  end)
+
+  it("is committed as far as it was sent when dbobs is told to end", function()
+    local one = follow { every = "1h" }
+    log:write(500)
+    one:says "following"
+    timer.sleep "500ms"
+    one:signal "TERM"
+    assert.equal(0, one:wait(), one:stderr())
+    log:wait_complete(broker.bootstrap, topic)
+  end)
+end)
