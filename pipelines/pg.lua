@@ -25,6 +25,8 @@ dbobs.each(require "targets", function(target)
     -- Which events of events.lua: most are off until they are switched on, and cost nothing then.
     -- events = { long_transaction = "5m", idle_in_transaction = "1m", blocked = true, xid_age = true,
     --   replication_slot = true },
+    -- Each line of log_file once for readers with isolation.level=read_committed, whatever is killed:
+    -- delivery = "exactly_once",
   })
   -- A history of the active sessions, each second; name its topic in topics.lua first.
   -- dbobs.collect(require "collectors.sessions", target, { every = "1s", to = kafka:topic(topics.sessions) })

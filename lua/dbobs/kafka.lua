@@ -105,14 +105,14 @@ end
 ---@param given {id: string, positions: string|nil, create: boolean|nil, every: string|number|nil,
 ---  max_bytes: number|nil} id: the transactional.id, always the same for the same source, and of one process at a time;
 ---  positions: the topic in which positions are kept ("dbobs-positions"), made with cleanup.policy=compact unless
----  create is false; a transaction is committed when it is that old (100 ms) or holds so many bytes (8 MiB)
+---  create is false; a transaction is committed when it is that old (100 ms; with a backlog ten times that) or holds so
+---  many bytes (16 MiB for all topics of this kafka together, at least 1 MiB each)
 ---@return dbobs.kafka.exactly_once
 function producer:exactly_once(name, given)
   check_name(name, "exactly_once")
   open(self, "exactly_once")
   local made = exactly_once.new(self, name, given or {})
   check_name(made.positions, "exactly_once")
-  self.exactly_once_sinks[made] = true
   return made
 end
 

@@ -16,6 +16,10 @@ local task = require "dbobs.task"
 local M = {}
 
 local OPTIONS = { id = "string", positions = "string", create = "boolean", every = "duration", max_bytes = "number" }
+-- What transactions of one kafka may take together, and each at least.
+local SHARED_BYTES, LEAST_BYTES = 16 * 2 ^ 20, 2 ^ 20
+-- With a backlog records come late anyway: then a transaction may be so much older.
+local BACKLOG = 10
 -- What Kafka takes where nobody says otherwise.
 local DEFAULT_LIMIT = 1048588
 local DEFAULT_TIMEOUT_MS = 60000
@@ -74,7 +78,7 @@ function M.new(parent, topic, given)
   return setmetatable({
     parent = parent, topic = topic, id = given.id, positions = given.positions or "dbobs-positions",
     create = given.create ~= false, every = sys.duration(given.every or 0.1),
-    max_bytes = math.min(given.max_bytes or 8 * 2 ^ 20, queue / 2), queue = queue,
+    max_bytes = given.max_bytes, queue = queue,
     properties = texts, timeout = timeout, name = parent.brokers .. "/" .. given.id,
     instance = instance_name(), number = 0,
   }, exactly_once)
@@ -114,6 +118,8 @@ local function create_positions(self)
       return true
     end
     if code == "TOPIC_ALREADY_EXISTS" then return true end
+    -- It may be there all the same: reading it tells.
+    if code == "TOPIC_AUTHORIZATION_FAILED" or code == "CLUSTER_AUTHORIZATION_FAILED" then return true end
     if not is_unanswered(code) then return nil, cause end
     task.wait(nil, 1)
   end
@@ -122,8 +128,8 @@ end
 -- Sees to it that positions can be kept.
 local function prepare_positions(self)
   local config = describe(self, self.positions)
+  if self.create and not (config and config["cleanup.policy"]) then return create_positions(self) end
   if not config then
-    if self.create then return create_positions(self) end
     return nil, ("topic '%s' does not exist; create it with one partition and cleanup.policy=compact"):format(
       self.positions)
   end
@@ -215,6 +221,7 @@ function exactly_once:open(key)
   -- One before it in this process may still be at its last commit.
   while in_use[self.name] do task.wait(nil, 0.05) end
   in_use[self.name] = self
+  self.parent.exactly_once_sinks[self] = true
   self.key = key
   local result = { pcall(open, self) }
   if result[1] then return unpack(result, 2, 4) end
@@ -255,11 +262,21 @@ function exactly_once:trouble()
   return cause
 end
 
+-- How large a transaction may become, so that all of them stay in the bound.
+local function size_of_one(self)
+  if self.max_bytes then return math.min(self.max_bytes, self.queue / 2) end
+  local count = 0
+  for _ in pairs(self.parent.exactly_once_sinks) do count = count + 1 end
+  return math.max(math.min(SHARED_BYTES, self.queue / 2) / math.max(count, 1), LEAST_BYTES)
+end
+
 --- Whether it is time to commit: the transaction is old or large enough.
+---@param more boolean|nil there is a backlog
 ---@return boolean
-function exactly_once:is_due()
+function exactly_once:is_due(more)
   local records, bytes, age, trouble = self.core:status()
-  return trouble ~= nil or (records > 0 and (bytes >= self.max_bytes or age >= self.every))
+  if trouble then return true end
+  return records > 0 and (age >= self.every * (more and BACKLOG or 1) or bytes >= size_of_one(self))
 end
 
 -- ---- commit ----------------------------------------------------------------
@@ -277,7 +294,7 @@ local function recover(self, outcome, cause, age)
   end
   log.warn("the producer of a transaction failed; another one is started", { topic = self.topic, error = cause })
   local found, who = last_committed(self)
-  if found == nil then return fail(self, who) end
+  if not found then return fail(self, who or cause) end
   if who ~= self.instance then return stop(self, who) end
   local number
   local ok, problem = begin(self)

@@ -96,7 +96,7 @@ function server_log:turn()
   self.tell(self.follower)
   if not outcome then return nil, lines end
   local quiet = outcome == "wait" and sys.monotonic() >= self.next_quiet and self.to:status() == 0 and is_unsaved(self)
-  if quiet or self.to:is_due() then
+  if quiet or self.to:is_due(outcome == "more") then
     local ok, cause, final = commit(self)
     if ok == nil then return nil, cause, final end
   end

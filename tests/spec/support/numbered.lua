@@ -69,11 +69,15 @@ function log:follow(given)
   local script = process.write(self.directory .. "/follow.lua", ([[
     local dbobs = require "dbobs"
     local kafka = dbobs.kafka { ["bootstrap.servers"] = %q, %s }
-    local failures = 0
+    local failures, sent = 0, 0
     while failures < 20 do
       local log, cause, final = dbobs.tail.server_log {
         path = %q, poll = "50ms", grace = "1s", timezone = "UTC", delivery = "exactly_once", position = %q,
         to = kafka:exactly_once(%q, { id = %q, every = %q }),
+        count = function(lines)
+          sent = sent + lines
+          dbobs.log.info("sent", { lines = sent })
+        end,
         envelope = { host = "h", port = 1, database = "d", environment = "test" },
       }
       if log then
@@ -85,7 +89,7 @@ function log:follow(given)
       failures = failures + 1
       dbobs.sleep "500ms"
     end
-    os.exit(3)]]):format(given.bootstrap, given.properties or "", self.path, given.id .. ".logs", given.topic, given.id,
+    error "stopped for good"]]):format(given.bootstrap, given.properties or "", self.path, given.id .. ".logs", given.topic, given.id,
     given.every or "50ms"))
   return process.start { "run", script }
 end

@@ -142,6 +142,23 @@ describe("supervision", function()
     assert.equal(1, #lines)
     assert.matches("collector failed.*cannot be followed", lines[1])
   end)
+
+  it("never starts a follower again that says that it is no use", function()
+    local module = fresh_collect()
+    local runs, follows = 0, 0
+    module.collect({
+      name = "spec-final",
+      collect = function() runs = runs + 1 end,
+      follow = function()
+        follows = follows + 1
+        return nil, "somebody else has taken over", true
+      end,
+    }, target, { every = "600ms", to = sink.discard() })
+    run_until(module, function() return runs >= 5 end) -- longer than the first pause before another start
+    assert.equal(1, follows)
+    assert.equal(1, #lines)
+    assert.matches("collector stopped for good.*somebody else has taken over", lines[1])
+  end)
 end)
 
 describe("conditions of a run", function()

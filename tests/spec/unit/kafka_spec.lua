@@ -143,6 +143,23 @@ describe("the embedded broker", function()
     producer:close()
   end)
 
+  it("has transactions, and says that it does not hide what was not committed", function()
+    local producer, name = kafka.producer { ["bootstrap.servers"] = "embedded" }, support.name()
+    assert(producer:create_topic(name))
+    support.with_log(function(logged)
+      local out = producer:exactly_once(name, { id = name })
+      assert.equal("", out:open "here")
+      logged "does not hide the records of transactions"
+      assert(out:send("k", "one"))
+      assert.is_true(out:commit "behind one")
+      out:close()
+      assert.equal("behind one", out:open "here")
+      out:close()
+    end)
+    assert.same({ "one" }, support.values(support.read("embedded", name)))
+    producer:close()
+  end)
+
   it("creates topics when asked, tells which exist, and says that it keeps no configuration", function()
     local producer = kafka.producer { ["bootstrap.servers"] = "embedded" }
     local name = support.name()
