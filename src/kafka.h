@@ -358,6 +358,7 @@ struct kafka_transaction {
 
     bool open;      // records are taken
     bool broken;    // the transaction cannot be committed any more
+    bool vague;     // its cause is not known exactly yet
     bool outgrown;  // the broker refused a batch as too large: the limit was lowered
     char cause[400];
     size_t bytes;

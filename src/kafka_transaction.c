@@ -46,6 +46,9 @@ static void take_reports(struct kafka_transaction *transaction, rd_kafka_event_t
         if (code == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT)
             snprintf(text, sizeof text, "topic '%s': not delivered within message.timeout.ms", topic);
         else kafka_explain(code, topic, "Write", text, sizeof text);
+        // It says more than that librdkafka takes no more records, which may have been noticed before.
+        if (transaction->vague) snprintf(transaction->cause, sizeof transaction->cause, "%s", text);
+        transaction->vague = false;
         spoil(transaction, text);
     }
 }
@@ -140,7 +143,8 @@ static void end_transaction(struct kafka_transaction *transaction) {
     snprintf(text, sizeof text, "the transaction was aborted: %s", cause);
     kafka_transaction_settle(transaction, transaction->work == KAFKA_ABORT ? text : NULL);
     transaction->open = true;
-    transaction->broken = false;
+    transaction->broken = transaction->vague = false;
+    snprintf(transaction->error, sizeof transaction->error, "%s", transaction->cause);
     *transaction->cause = '\0';
     kafka_is_up(transaction->kafka);
 }
@@ -211,6 +215,7 @@ static enum sink_result take_answer(struct kafka_transaction *transaction, const
     case RD_KAFKA_RESP_ERR__STATE:
     case RD_KAFKA_RESP_ERR__FATAL:
     case RD_KAFKA_RESP_ERR__FENCED:
+        transaction->vague |= !transaction->broken;
         spoil(transaction, "librdkafka takes no more records of this transaction");
         return SINK_FULL;
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:

@@ -47,7 +47,8 @@ static int l_work(lua_State *lua) {
     return 1;
 }
 
-// :result() -> false while it works | "done" | "abort"|"failed"|"fenced"|"closed", error
+// :result() -> false while it works | "done", after an abort why it had to be | "abort"|"failed"|"fenced"|"closed",
+// error
 static int l_result(lua_State *lua) {
     static const char *const names[] = {"done", "abort", "failed", "fenced", "closed"};
     struct kafka_transaction *transaction = luax_boxed(lua, TRANSACTION_CLASS);
@@ -56,7 +57,7 @@ static int l_result(lua_State *lua) {
         return 1;
     }
     lua_pushstring(lua, names[transaction->outcome]);
-    if (transaction->outcome == KAFKA_DONE) return 1;
+    if (transaction->outcome == KAFKA_DONE && !*transaction->error) return 1;
     lua_pushstring(lua, transaction->error);
     return 2;
 }

@@ -312,6 +312,7 @@ end
 local function roll_back(self, cause, age)
   local _, _, _, _, outgrown = self.core:status()
   local outcome, problem = work(self, "abort")
+  if outcome == "done" then cause = problem or cause end
   if outcome == "done" and outgrown then return fail(self, cause) end -- a new producer asks for the limit
   if outcome == "done" then return false, cause end
   if outcome == "closed" then return nil, "kafka.exactly_once: " .. problem end

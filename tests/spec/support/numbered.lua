@@ -89,7 +89,8 @@ function log:follow(given)
       failures = failures + 1
       dbobs.sleep "500ms"
     end
-    error "stopped for good"]]):format(given.bootstrap, given.properties or "", self.path, given.id .. ".logs", given.topic, given.id,
+    error "stopped for good"]]):format(
+    given.bootstrap, given.properties or "", self.path, given.id .. ".logs", given.topic, given.id,
     given.every or "50ms"))
   return process.start { "run", script }
 end
