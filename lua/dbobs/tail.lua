@@ -233,9 +233,9 @@ function M.server_log(given)
   check(given, LOG_OPTIONS, "dbobs.tail.server_log")
   local parser, cause = parser_of(given)
   if not parser then return nil, cause end
-  if given.delivery == "exactly_once" then return follow_exactly_once(given, parser) end
   local checkpoint = given.checkpoint or given.path
   if draining[checkpoint] then task.join(draining[checkpoint]) end
+  if given.delivery == "exactly_once" then return follow_exactly_once(given, parser) end
   local object
   local file = {}
   for name in pairs(OPTIONS) do file[name] = given[name] end
