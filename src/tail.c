@@ -180,7 +180,7 @@ static void stat_files(struct tail *tail) {
         bool changed =
             file->unreadable || status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
         bool due =
-            file->gone && file->seen_size > file->read && now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+            file->gone && file->seen_size > file->read && now - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
         if (changed) file->eof_ns = 0;
         if (changed || due) wakeup_signal(&tail->news);
     }
@@ -263,16 +263,18 @@ static bool may_be_complete(const struct tail *tail) {
 static enum outcome at_end(struct tail *tail, const struct stat *status, struct tail_line *line) {
     struct tail_file *file = tail->current;
     int64_t now = clock_monotonic_ns();
-    bool changed = !file->eof_ns || file->seen_size != status->st_size;
+    if (!file->rested_ns || file->seen_size != status->st_size) file->rested_ns = now;
     file->seen_size = status->st_size;
     file->seen_mtime_ns = tail_file_mtime_ns(status);
-    if (changed) file->eof_ns = now;
+    file->eof_ns = now;
     file->turn_bytes = 0;
+    file->may_be_complete = false;
     if (!tail->buffer.len) return OUTCOME_NOTHING;
-    bool due = file->gone && now - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
-    bool quiet = due || now - file->eof_ns >= (int64_t)QUIET_MS * 1000000;
+    bool due = file->gone && now - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
+    bool quiet = due || now - file->rested_ns >= (int64_t)QUIET_MS * 1000000;
     if (quiet && next_in_buffer(tail, line, true)) return OUTCOME_LINE;
-    if (!quiet && may_be_complete(tail)) uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
+    file->may_be_complete = !quiet && may_be_complete(tail);
+    if (file->may_be_complete) uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
     if (!due) return OUTCOME_NOTHING;
     hand_out(tail, line, tail->buffer.len, 0);
     return OUTCOME_LINE;
@@ -328,9 +330,9 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
 static bool is_promising(const struct tail *tail, const struct tail_file *file) {
     if (file->fd < 0) return false;
     if (!file->eof_ns) return true;
-    int64_t waited = clock_monotonic_ns() - file->eof_ns;
-    if (file == tail->current && may_be_complete(tail) && waited >= (int64_t)QUIET_MS * 1000000) return true;
-    return file->gone && file->seen_size > file->read && waited >= (int64_t)tail->grace_ms * 1000000;
+    int64_t rested = clock_monotonic_ns() - file->rested_ns;
+    if (file->may_be_complete && rested >= (int64_t)QUIET_MS * 1000000) return true;
+    return file->gone && file->seen_size > file->read && rested >= (int64_t)tail->grace_ms * 1000000;
 }
 
 // A file without a complete first line: waits for it, unless the file is a rotated one's rest.

@@ -26,6 +26,8 @@ struct tail_file {
     unsigned segments;                 // handed out and not acknowledged, see tail.c
     int64_t seen_size, seen_mtime_ns;  // when its end was reached
     int64_t eof_ns;                    // monotonic time of that; 0: there may be more to read
+    int64_t rested_ns;                 // monotonic time since which it has that size, or is gone; 0: not known
+    bool may_be_complete;              // whole lines were left there: a record, when nothing comes behind them
     bool gone;                         // its path names another file, or none
     bool copy;                         // a copy of a file that is followed: never read
     bool listed;                       // the last look into the directory found it

@@ -224,7 +224,7 @@ void tail_scan(struct tail *tail, bool first) {
     else look_at(tail, tail->pattern, &finds, problem, sizeof problem);
     for (struct tail_file *file = tail->files; file; file = file->next) {
         // From now on somebody may still write to it for a while.
-        if (!file->gone && !file->listed && file->eof_ns) file->eof_ns = clock_monotonic_ns();
+        if (!file->gone && !file->listed && file->eof_ns) file->eof_ns = file->rested_ns = clock_monotonic_ns();
         file->gone = !file->listed;
     }
     if (finds.count) notice_truncations(tail);

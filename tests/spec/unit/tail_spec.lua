@@ -555,6 +555,19 @@ describe("a server log", function()
     assert.equal(1, count)
   end)
 
+  it("sends the last record of each file of a pattern, whatever comes in the others", function()
+    for i = 1, 3 do
+      write(("%s/%d.log"):format(directory, i), ("2026-03-29 12:00:00.000 UTC LOG:  first of %d\n"
+        .. "2026-03-29 12:00:00.000 UTC LOG:  last of %d\n\tits second line\n"):format(i, i))
+    end
+    local object = server_log { path = directory .. "/*.log", format = "stderr", log_line_prefix = "%m " }
+    local texts = {}
+    for _, one in ipairs(records(object, 6)) do texts[#texts + 1] = one.payload.record.message end
+    table.sort(texts)
+    assert.same({ "first of 1", "first of 2", "first of 3", "last of 1\nits second line", "last of 2\nits second line",
+      "last of 3\nits second line" }, texts)
+  end)
+
   it("needs a zone that exists", function()
     local object, cause = tail.server_log { path = path, envelope = envelope, to = out, timezone = "Nowhere" }
     assert.is_nil(object)
