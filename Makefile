@@ -29,13 +29,13 @@ demo: build ## a throwaway PostgreSQL, its telemetry decoded on the terminal
 	@./build.sh install demo
 	@tests/demo.sh
 
-bench: build ## figures beside a peer's: producing, start-up, idle, scrapes, statements (or one: make bench-metrics)
-	@./build.sh install test
+bench: build ## figures beside a peer's: producing, start-up, idle, scrapes, statements, logs (or one: make bench-metrics)
+	@./build.sh install bench
 	@./build.sh glibc
 	@DBOBS_GLIBC=$(CURDIR)/build/glibc/dbobs tests/bench/run.sh
 
 bench-%: build
-	@./build.sh install test
+	@./build.sh install bench
 	@./build.sh glibc
 	@DBOBS_GLIBC=$(CURDIR)/build/glibc/dbobs tests/bench/run.sh $*
 

@@ -15,6 +15,7 @@ packages_demo="postgresql postgresql-contrib procps=ps util-linux"
 packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm
     pgbouncer=pgbouncer valgrind=valgrind
     clang=clang libclang-rt-14-dev"
+packages_bench="$packages_test kcat=kcat rsyslog=rsyslogd rsyslog-kafka time=/usr/bin/time"
 packages_lint="clang-format=clang-format cppcheck=cppcheck lua-check=luacheck shellcheck=shellcheck"
 
 usage() {
@@ -23,7 +24,7 @@ usage: ./build.sh [command]
   musl | glibc | sanitize    build everything (default: musl)
   fuzz                       build the fuzz targets, src/fuzz/*.c, into build/fuzz
   deps musl|glibc            build the dependencies only
-  packages [GROUP]           print the Debian packages needed: build, demo, test, lint or all (default: build)
+  packages [GROUP]           print the Debian packages needed: build, demo, test, bench, lint or all (default: build)
   install [GROUP]            install those that are missing (as root, or with sudo)
   update-deps                write src/deps/lock anew with the newest sources that Debian has
   reproducible               build the dependencies and the binary twice, in two places, and compare
@@ -51,9 +52,10 @@ package_group() {
         build) echo "$packages_build" ;;
         demo) echo "$packages_demo" ;;
         test) echo "$packages_test" ;;
+        bench) echo "$packages_bench" ;;
         lint) echo "$packages_lint" ;;
         all) echo "$packages_build $packages_test $packages_lint" ;;
-        *) die "unknown group of packages '$1': build, demo, test, lint or all" ;;
+        *) die "unknown group of packages '$1': build, demo, test, bench, lint or all" ;;
     esac
 }
 
@@ -91,9 +93,9 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
 }
 
-# Debian's postgresql starts a server on port 5432 when it is installed, and pgbouncer one on 6432. Nobody asked for
-# those: while the packages are being installed, a drop-in of postgresql's configuration says not to, and the policy for
-# starting services, where there is none.
+# Debian's postgresql starts a server on port 5432 when it is installed, pgbouncer one on 6432, and rsyslog begins to
+# log. Nobody asked for those: while the packages are being installed, a drop-in of postgresql's configuration says not
+# to, and the policy for starting services, where there is none.
 no_cluster=/etc/postgresql-common/createcluster.d/dbobs-build.conf
 no_services=/usr/sbin/policy-rc.d
 
@@ -110,7 +112,7 @@ install_packages() {
             ;;
     esac
     case " ${missing[*]} " in
-        *" pgbouncer "*)
+        *" pgbouncer "* | *" rsyslog "*)
             if [ ! -e "$no_services" ]; then
                 hold_services=yes
                 printf '#!/bin/sh\nexit 101\n' | as_root tee "$no_services" >/dev/null

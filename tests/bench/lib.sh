@@ -57,9 +57,10 @@ wait_for_file() {
     return 1
 }
 
-# A broker in a process of its own; its address is in $brokers.
+# A broker in a process of its own, with these words for `dbobs broker`; its address is in $brokers.
+broker_options=()
 start_broker() {
-    "$musl" broker --address-file "$dir/address" >/dev/null 2>&1 &
+    "$musl" broker --address-file "$dir/address" "${broker_options[@]}" >/dev/null 2>&1 &
     pids+=($!)
     wait_for_file "$dir/address"
     # shellcheck disable=SC2034 # the sourcing scripts use it

@@ -1,8 +1,8 @@
 #!/bin/bash
-# The benchmarks: all, or the subjects named (produce, first, idle, crowd, metrics, queries). They print figures and
-# assert none.
+# The benchmarks: all, or the subjects named (produce, first, idle, crowd, metrics, queries, logs). They print figures
+# and assert none.
 set -euo pipefail
-[ $# -gt 0 ] || set -- produce first idle crowd metrics queries
+[ $# -gt 0 ] || set -- produce first idle crowd metrics queries logs
 for subject; do
     "$(dirname "${BASH_SOURCE[0]}")/$subject.sh"
 done
