@@ -58,6 +58,8 @@ void checkpoint_format(const struct checkpoint *checkpoint, struct buf *out) {
         json_put_string_field(out, "first_line", position->first_line, strlen(position->first_line));
         put_uint(out, "truncations", position->truncations);
         json_put_int_field(out, "offset", position->offset);
+        if (position->size > 0) json_put_int_field(out, "size", position->size);
+        if (position->mtime_ns > 0) json_put_int_field(out, "mtime_ns", position->mtime_ns);
         buf_putc(out, '}');
     }
     buf_puts(out, "\n]}\n");
@@ -82,7 +84,7 @@ static bool take_uint(yyjson_val *object, const char *name, uint64_t highest, ui
 static int take_position(struct checkpoint *checkpoint, yyjson_val *object) {
     struct checkpoint_position position = {0};
     char path[4096];
-    uint64_t truncations, offset;
+    uint64_t truncations, offset, size, mtime_ns;
     bool ok = take_text(object, "source", position.source, sizeof position.source) &&
               take_text(object, "path", path, sizeof path) &&
               take_text(object, "first_line", position.first_line, sizeof position.first_line) &&
@@ -94,6 +96,8 @@ static int take_position(struct checkpoint *checkpoint, yyjson_val *object) {
     position.path = path;
     position.truncations = (uint32_t)truncations;
     position.offset = (int64_t)offset;
+    if (take_uint(object, "size", INT64_MAX, &size)) position.size = (int64_t)size;
+    if (take_uint(object, "mtime_ns", INT64_MAX, &mtime_ns)) position.mtime_ns = (int64_t)mtime_ns;
     checkpoint_add(checkpoint, &position);
     return 0;
 }

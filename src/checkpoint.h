@@ -19,6 +19,8 @@ struct checkpoint_position {
     char first_line[CHECKPOINT_HASH];  // "" while the first line is not complete
     uint32_t truncations;
     int64_t offset;  // of the first byte not acknowledged
+    // When the file was last looked at; 0: not known.
+    int64_t size, mtime_ns;
 };
 
 struct checkpoint {

@@ -131,7 +131,9 @@ struct wakeup *tail_news(struct tail *tail) {
 static void tell_unreadable(struct tail *tail) {
     char text[512] = "";
     for (struct tail_file *file = tail->files; file && !*text; file = file->next)
-        if (file->unreadable) snprintf(text, sizeof text, "cannot read %s: %s", file->path, strerror(file->unreadable));
+        if (file->unreadable)
+            snprintf(text, sizeof text, "cannot read %s: %s", file->path,
+                     file->archive ? "it is damaged, or not complete yet" : strerror(file->unreadable));
     tail_set_condition(tail, tail->read_condition, sizeof tail->read_condition, text);
 }
 
@@ -176,7 +178,7 @@ static void stat_files(struct tail *tail) {
     int64_t now = clock_monotonic_ns();
     for (struct tail_file *file = tail->files; file; file = file->next) {
         struct stat status;
-        if (file->fd < 0 || !file->eof_ns || fstat(file->fd, &status)) continue;
+        if (file->fd < 0 || !file->eof_ns || tail_file_status(file, &status)) continue;
         bool changed =
             file->unreadable || status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
         bool due =
@@ -251,7 +253,8 @@ static bool skip_rest(struct tail *tail, struct tail_line *line, size_t got) {
     return true;
 }
 
-enum outcome { OUTCOME_LINE, OUTCOME_MORE, OUTCOME_NOTHING };
+// Later: an archive is being decompressed up to where reading goes on, others have their turn.
+enum outcome { OUTCOME_LINE, OUTCOME_MORE, OUTCOME_NOTHING, OUTCOME_LATER };
 
 // Whether the buffer holds whole lines and no whole piece: its last record may be one, when nothing comes behind it.
 static bool may_be_complete(const struct tail *tail) {
@@ -282,9 +285,29 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
 
 // A read failed, which says nothing of what is in the file: it is tried again at the next poll.
 static enum outcome cannot_read(struct tail_file *file) {
-    file->unreadable = errno ? errno : EIO;
     file->eof_ns = clock_monotonic_ns();
+    if (!file->unreadable) file->unreadable_ns = file->eof_ns;
+    file->unreadable = errno ? errno : EIO;
     return OUTCOME_NOTHING;
+}
+
+// Some of an archive cannot be read. It may still be being written; when it is not, what else it held is lost.
+static enum outcome cannot_unpack(struct tail *tail, struct tail_file *file, int64_t at) {
+    int64_t since_ns = file->unreadable_ns;
+    if (errno == EAGAIN) {
+        wakeup_signal(&tail->news);
+        return OUTCOME_LATER;
+    }
+    bool over = file->unreadable == EBADMSG && clock_monotonic_ns() - since_ns >= (int64_t)tail->grace_ms * 1000000;
+    file->unreadable_at = at;
+    if (errno != EBADMSG || !over) return cannot_read(file);
+    tail_note(tail, "%s is damaged or ends too early: what the log held behind byte %lld is lost", file->path,
+              (long long)at);
+    close(file->fd);
+    file->fd = -1;
+    file->unreadable = 0;
+    tail->unsaved = true;
+    return OUTCOME_MORE;
 }
 
 // A file that grows as fast as it is read would keep the others of its pattern waiting for ever. One that does not grow
@@ -293,7 +316,7 @@ static void count_turn(const struct tail *tail, const struct stat *status, ssize
     struct tail_file *file = tail->current;
     if (!file->turn_bytes) file->turn_size = status->st_size;
     file->turn_bytes += got;
-    if (file->turn_bytes < TURN_BYTES || status->st_size == file->turn_size) return;
+    if (file->turn_bytes < TURN_BYTES || status->st_size == file->turn_size || file->archive) return;
     file->served = tail->is_pattern;
     file->turn_bytes = 0;
 }
@@ -305,13 +328,15 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     shift_buffer(tail);
     buf_reserve(&tail->buffer, READ_SIZE);
     int64_t at = tail->buffer_offset + (int64_t)(tail->buffer.len + tail->dropped);
-    if (fstat(file->fd, &status)) return cannot_read(file);
-    ssize_t got = pread(file->fd, tail->buffer.data + tail->buffer.len, READ_SIZE, at);
+    if (tail_file_status(file, &status)) return cannot_read(file);
+    ssize_t got = tail_file_read(file, tail->buffer.data + tail->buffer.len, READ_SIZE, at);
+    if (got < 0 && file->archive) return cannot_unpack(tail, file, at);
     // Only now: a truncation between this and the read would make new bytes look like the old file's.
     int unchanged = got < 0 ? -1 : tail_file_unchanged(file);
     if (unchanged < 0) return cannot_read(file);
-    file->unreadable = 0;
-    if (!unchanged || (got == 0 && status.st_size < at)) {
+    // The part of an archive before the damage can be read again and again.
+    if (!file->archive || at + got > file->unreadable_at) file->unreadable = 0;
+    if (!unchanged || (got == 0 && status.st_size < at && !file->archive)) {
         if (next_in_buffer(tail, line, true)) return OUTCOME_LINE;
         tail_begin_anew(tail, file);
         tail->current = NULL;  // in the buffer is at most half a piece
@@ -349,7 +374,7 @@ static bool is_readable(struct tail *tail, struct tail_file *file) {
         return true;
     }
     struct stat status;
-    if (fstat(file->fd, &status)) return false;
+    if (tail_file_status(file, &status)) return false;
     if (!file->eof_ns || status.st_size != file->seen_size) {
         file->seen_size = status.st_size;
         file->seen_mtime_ns = tail_file_mtime_ns(&status);
@@ -400,6 +425,10 @@ static bool next_of_round(struct tail *tail, struct tail_line *line, bool *round
         take_up(tail, file);
         enum outcome outcome = read_more(tail, line);
         if (outcome == OUTCOME_LINE) return true;
+        if (outcome == OUTCOME_LATER) {
+            *round_over = false;
+            return false;
+        }
         if (outcome == OUTCOME_NOTHING) file = file->next;
     }
     return false;
@@ -499,10 +528,10 @@ unsigned tail_in_flight(const struct tail *tail) {
 void tail_progress(const struct tail *tail, int64_t *size, int64_t *acked, unsigned *files) {
     *size = *acked = 0;
     *files = 0;
-    for (const struct tail_file *file = tail->files; file; file = file->next) {
+    for (struct tail_file *file = tail->files; file; file = file->next) {
         struct stat status;
         *files += !file->copy;
-        if (file->fd < 0 || fstat(file->fd, &status)) continue;
+        if (file->fd < 0 || tail_file_status(file, &status)) continue;
         *size += status.st_size;
         *acked += file->acked;
     }

@@ -15,8 +15,10 @@
 #define WINDOW 4096  // bytes before the position that a copy must share
 
 int tail_file_open(const char *path, struct stat *status, char *error, size_t size) {
-    // Without O_NONBLOCK a named pipe would hold us up here.
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    // Without O_NONBLOCK a named pipe that came just now would hold us up.
+    int fd = -1;
+    if (stat(path, status) == 0 && !S_ISREG(status->st_mode)) goto irregular;
+    fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         const char *hint =
             errno == EACCES ? ": let this user read it (PostgreSQL: log_file_mode = 0640 and its group)" : "";
@@ -24,12 +26,13 @@ int tail_file_open(const char *path, struct stat *status, char *error, size_t si
         return -1;
     }
     if (fstat(fd, status) == 0 && S_ISREG(status->st_mode)) return fd;
+irregular:
     if (S_ISDIR(status->st_mode))
         snprintf(error, size,
                  "cannot follow %s: it is a directory; a pattern such as %s/*.json follows the files in it", path,
                  path);
     else snprintf(error, size, "cannot follow %s: it is no regular file", path);
-    close(fd);
+    if (fd >= 0) close(fd);
     return -1;
 }
 
@@ -44,9 +47,26 @@ struct tail_file *tail_file_new(const char *path, int fd, const struct stat *sta
 }
 
 void tail_file_free(struct tail_file *file) {
+    tail_archive_free(file->archive);
     if (file->fd >= 0) close(file->fd);
     free(file->path);
     free(file);
+}
+
+void tail_file_unpack(struct tail_file *file) {
+    file->archive = tail_archive_open(file->fd);
+}
+
+ssize_t tail_file_read(const struct tail_file *file, void *to, size_t len, int64_t at) {
+    return file->archive ? tail_archive_read(file->archive, to, len, at) : pread(file->fd, to, len, at);
+}
+
+int tail_file_status(struct tail_file *file, struct stat *status) {
+    if (fstat(file->fd, status)) return -1;
+    if (file->archive) status->st_size = tail_archive_size(file->archive);
+    file->size = status->st_size;
+    file->mtime_ns = tail_file_mtime_ns(status);
+    return 0;
 }
 
 // FNV-1a, 64 bits: the same over every way of reading, so it never changes.
@@ -56,9 +76,21 @@ static void hash(const char *text, size_t len, char out[CHECKPOINT_HASH]) {
     snprintf(out, CHECKPOINT_HASH, "%016llx", (unsigned long long)value);
 }
 
+// Fills `to` with what the log begins with, as far as it is there.
+static ssize_t read_start(int fd, char *to, size_t len) {
+    struct tail_archive *archive = tail_archive_open(fd);
+    if (!archive) return pread(fd, to, len, 0);
+    ssize_t all = 0, got;
+    while ((got = tail_archive_read(archive, to + all, len - (size_t)all, all)) > 0) all += got;
+    int saved = errno;
+    tail_archive_free(archive);
+    errno = saved;
+    return all ? all : got;
+}
+
 int tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]) {
     char *line = xmalloc(LONGEST_FIRST_LINE);
-    ssize_t got = pread(fd, line, LONGEST_FIRST_LINE, 0);
+    ssize_t got = read_start(fd, line, LONGEST_FIRST_LINE);
     int saved = errno;
     const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
     bool complete = end || got == LONGEST_FIRST_LINE;
@@ -73,8 +105,9 @@ int tail_file_identify(struct tail_file *file) {
     char first_line[CHECKPOINT_HASH];
     int known = tail_file_hash(file->fd, first_line);
     if (known <= 0) return known;
-    ssize_t got = pread(file->fd, file->head, TAIL_HEAD, 0);
-    if (got <= 0) return (int)got;
+    // Nobody begins an archive anew; what it begins with is known by its first line.
+    ssize_t got = file->archive ? 0 : pread(file->fd, file->head, TAIL_HEAD, 0);
+    if (got < 0 || (got == 0 && !file->archive)) return (int)got;
     const char *end = memchr(file->head, '\n', (size_t)got);
     file->head_len = end ? (size_t)(end - file->head) + 1 : (size_t)got;
     memcpy(file->first_line, first_line, sizeof first_line);
@@ -83,6 +116,7 @@ int tail_file_identify(struct tail_file *file) {
 
 int tail_file_unchanged(const struct tail_file *file) {
     char head[TAIL_HEAD];
+    if (file->archive) return 1;
     ssize_t got = pread(file->fd, head, file->head_len, 0);
     if (got < 0) return -1;
     return got == (ssize_t)file->head_len && memcmp(head, file->head, file->head_len) == 0;
@@ -93,7 +127,7 @@ bool tail_file_is_same_content(const struct tail_file *file, int fd, int64_t siz
     int64_t until = file->read < size ? file->read : size;
     int64_t from = until > WINDOW ? until - WINDOW : 0;
     size_t len = (size_t)(until - from);
-    ssize_t got = pread(file->fd, mine, len, from);
+    ssize_t got = file->archive ? -1 : pread(file->fd, mine, len, from);
     return got == (ssize_t)len && pread(fd, other, len, from) == got && memcmp(mine, other, len) == 0;
 }
 
@@ -107,7 +141,9 @@ struct checkpoint_position tail_file_position(const struct tail_file *file) {
                                            .device = file->device,
                                            .inode = file->inode,
                                            .truncations = file->truncations,
-                                           .offset = file->acked};
+                                           .offset = file->acked,
+                                           .size = file->size,
+                                           .mtime_ns = file->mtime_ns};
     memcpy(position.first_line, file->first_line, sizeof position.first_line);
     return position;
 }

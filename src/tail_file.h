@@ -9,13 +9,15 @@
 #include <sys/stat.h>
 
 #include "checkpoint.h"
+#include "tail_archive.h"
 
 #define TAIL_HEAD 256  // bytes that are compared to notice that a file was begun anew
 
 struct tail_file {
     struct tail_file *next;
-    char *path;  // where it was seen last
-    int fd;      // -1: nothing more can be read
+    char *path;                    // where it was seen last
+    int fd;                        // -1: nothing more can be read
+    struct tail_archive *archive;  // fd holds the log compressed; NULL: as it is
     uint64_t device, inode;
     char first_line[CHECKPOINT_HASH];  // "" while the first line is not complete
     char head[TAIL_HEAD];
@@ -28,18 +30,29 @@ struct tail_file {
     int64_t eof_ns;                    // monotonic time of that; 0: there may be more to read
     int64_t rested_ns;                 // monotonic time since which it has that size, or is gone; 0: not known
     bool may_be_complete;              // whole lines were left there: a record, when nothing comes behind them
+    int64_t size, mtime_ns;            // when it was last looked at
     bool gone;                         // its path names another file, or none
     bool copy;                         // a copy of a file that is followed: never read
     bool listed;                       // the last look into the directory found it
     int unreadable;                    // errno of the last read when it failed, else 0
+    int64_t unreadable_ns;             // monotonic time since which it does
+    int64_t unreadable_at;             // where an archive is damaged
     bool served;                       // has had its turn of the round, see tail.c
     int64_t turn_bytes, turn_size;     // read in this turn; the file's size when it began
 };
 
-// Opens a regular file for reading. -1 with `error` ("cannot read <path>: ...") for anything else.
+// Opens a regular file for reading. -1 with `error` ("cannot read <path>: ...") for anything else. What is no regular
+// file is not opened: that would wake who writes to a named pipe.
 int tail_file_open(const char *path, struct stat *status, char *error, size_t size);
 struct tail_file *tail_file_new(const char *path, int fd, const struct stat *status);
 void tail_file_free(struct tail_file *file);
+// What is read of the file from now on is what it holds compressed, if its first bytes say that it does.
+void tail_file_unpack(struct tail_file *file);
+
+// Reads at an offset of the log: bytes, 0 at the end, -1 with errno (EAGAIN, EBADMSG: see tail_archive_read).
+ssize_t tail_file_read(const struct tail_file *file, void *to, size_t len, int64_t at);
+// As fstat; st_size is that of the log, which of a compressed one is known when its end was reached.
+int tail_file_status(struct tail_file *file, struct stat *status);
 
 // Learns head and first_line: 1 when they are known, 0 while the line is not complete (it ends with a newline, or is
 // 64 KiB long), -1 with errno.
@@ -49,7 +62,8 @@ int tail_file_unchanged(const struct tail_file *file);
 // Whether fd, of `size` bytes and with the same first line, holds what file held, as far as both reach and file was
 // read.
 bool tail_file_is_same_content(const struct tail_file *file, int fd, int64_t size);
-// The hash of the first line that can be read from fd: 1, 0 while the line is not complete, -1 with errno.
+// The hash of the first line that can be read from fd, compressed or not: 1, 0 while the line is not complete, -1 with
+// errno.
 int tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]);
 
 // The modification time in nanoseconds.

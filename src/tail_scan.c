@@ -12,33 +12,21 @@
 #include "tail_search.h"
 #include "tail_state.h"
 
-// Files that are not followed yet.
-struct found {
-    char *path;
-    int fd;
-    struct stat status;
-};
-
-struct finds {
-    struct found *list;
-    size_t count;
-};
-
-static struct tail_file *known(const struct tail *tail, const struct stat *status) {
+struct tail_file *tail_known(const struct tail *tail, const struct stat *status) {
     for (struct tail_file *file = tail->files; file; file = file->next)
         if ((file->fd >= 0 || file->copy) && file->device == status->st_dev && file->inode == status->st_ino)
             return file;
     return NULL;
 }
 
-static void append(struct tail *tail, struct tail_file *file) {
+void tail_append(struct tail *tail, struct tail_file *file) {
     struct tail_file **end = &tail->files;
     while (*end) end = &(*end)->next;
     *end = file;
 }
 
 static int older_first(const void *a, const void *b) {
-    const struct found *first = a, *second = b;
+    const struct tail_found *first = a, *second = b;
     int64_t x = tail_file_mtime_ns(&first->status), y = tail_file_mtime_ns(&second->status);
     return x != y ? (x > y) - (x < y) : strcmp(first->path, second->path);
 }
@@ -64,15 +52,16 @@ static bool is_copy(const struct tail *tail, int fd, const struct stat *status) 
     for (const struct tail_file *file = tail->files; file; file = file->next) {
         struct stat original;
         if (file->fd < 0 || file->read == 0 || strcmp(file->first_line, first_line) != 0) continue;
-        if (fstat(file->fd, &original)) continue;
+        if (file->archive || fstat(file->fd, &original)) continue;
         if (status->st_size <= original.st_size && tail_file_is_same_content(file, fd, status->st_size)) return true;
     }
     return false;
 }
 
-static void follow(struct tail *tail, struct found *found, bool first) {
+static void follow(struct tail *tail, struct tail_found *found, bool first) {
     struct tail_file *file = tail_file_new(found->path, found->fd, &found->status);
     file->listed = true;
+    if (found->path[tail_archive_stem(found->path)]) tail_file_unpack(file);
     if (is_copy(tail, found->fd, &found->status)) {
         file->copy = true;
         file->seen_size = found->status.st_size;
@@ -81,22 +70,22 @@ static void follow(struct tail *tail, struct found *found, bool first) {
     } else if (first && tail->from_end && tail_file_identify(file) > 0) {
         file->read = file->acked = last_line_end(file->fd, found->status.st_size);
     }
-    append(tail, file);
+    tail_append(tail, file);
     tail->unsaved = true;
     wakeup_signal(&tail->news);
 }
 
-static void add_find(struct finds *finds, const char *path, int fd, const struct stat *status) {
+void tail_add_find(struct tail_finds *finds, const char *path, int fd, const struct stat *status) {
     finds->list = xrealloc(finds->list, (finds->count + 1) * sizeof *finds->list);
-    finds->list[finds->count++] = (struct found){xstrdup(path), fd, *status};
+    finds->list[finds->count++] = (struct tail_found){xstrdup(path), fd, *status};
 }
 
 // Follows what was found, the oldest first.
-static void follow_all(struct tail *tail, struct finds *finds, bool first) {
+void tail_follow_all(struct tail *tail, struct tail_finds *finds, bool first) {
     if (finds->count) qsort(finds->list, finds->count, sizeof *finds->list, older_first);
     for (size_t i = 0; i < finds->count; i++) {
-        struct found *found = &finds->list[i];
-        if (known(tail, &found->status)) close(found->fd);
+        struct tail_found *found = &finds->list[i];
+        if (tail_known(tail, &found->status)) close(found->fd);
         else follow(tail, found, first);
         free(found->path);
     }
@@ -120,14 +109,14 @@ static void look_at_copy(const struct tail *tail, struct tail_file *file, const 
 }
 
 // Looks at one path: a file that is followed already, or one to follow. The first problem is written to `problem`.
-static void look_at(struct tail *tail, const char *path, struct finds *finds, char *problem, size_t size) {
+static void look_at(struct tail *tail, const char *path, struct tail_finds *finds, char *problem, size_t size) {
     char error[512] = "";
     struct stat status;
     if (stat(path, &status)) {
         if (errno == ENOENT) snprintf(error, sizeof error, "there is no file %s yet: waiting for it", path);
         else snprintf(error, sizeof error, "cannot read %s: %s", path, strerror(errno));
     } else {
-        struct tail_file *file = known(tail, &status);
+        struct tail_file *file = tail_known(tail, &status);
         if (file) {
             file->listed = true;
             if (strcmp(file->path, path) != 0) {
@@ -138,17 +127,24 @@ static void look_at(struct tail *tail, const char *path, struct finds *finds, ch
             return;
         }
         int fd = tail_file_open(path, &status, error, sizeof error);
-        if (fd >= 0) add_find(finds, path, fd, &status);
+        if (fd >= 0) tail_add_find(finds, path, fd, &status);
     }
     if (!*problem) snprintf(problem, size, "%s", error);
 }
 
-static void look_at_pattern(struct tail *tail, struct finds *finds, char *problem, size_t size) {
+static void look_at_pattern(struct tail *tail, struct tail_finds *finds, char *problem, size_t size) {
     glob_t matches = {0};
     int result = glob(tail->pattern, GLOB_NOSORT, NULL, &matches);
-    for (size_t i = 0; result == 0 && i < matches.gl_pathc; i++)
-        look_at(tail, matches.gl_pathv[i], finds, problem, size);
-    if (result == GLOB_NOMATCH) snprintf(problem, size, "no file matches %s yet: waiting for one", tail->pattern);
+    size_t logs = 0;
+    for (size_t i = 0; result == 0 && i < matches.gl_pathc; i++) {
+        const char *path = matches.gl_pathv[i];
+        // The log it was compressed from was read before, or is found by its position.
+        if (path[tail_archive_stem(path)]) continue;
+        look_at(tail, path, finds, problem, size);
+        logs++;
+    }
+    if (result == GLOB_NOMATCH || (result == 0 && !logs))
+        snprintf(problem, size, "no file matches %s yet: waiting for one", tail->pattern);
     else if (result) snprintf(problem, size, "cannot look for files like %s: %s", tail->pattern, strerror(errno));
     globfree(&matches);
 }
@@ -158,6 +154,9 @@ static void adopt(struct tail_file *file, struct tail_file *other) {
     free(file->path);
     file->path = xstrdup(other->path);
     file->fd = other->fd;
+    tail_archive_free(file->archive);
+    file->archive = other->archive;
+    other->archive = NULL;
     file->device = other->device;
     file->inode = other->inode;
     other->fd = -1;
@@ -216,7 +215,7 @@ static void notice_truncations(struct tail *tail) {
 }
 
 void tail_scan(struct tail *tail, bool first) {
-    struct finds finds = {0};
+    struct tail_finds finds = {0};
     char problem[512] = "";
     tail->look = false;
     for (struct tail_file *file = tail->files; file; file = file->next) file->listed = false;
@@ -228,7 +227,7 @@ void tail_scan(struct tail *tail, bool first) {
         file->gone = !file->listed;
     }
     if (finds.count) notice_truncations(tail);
-    follow_all(tail, &finds, first);
+    tail_follow_all(tail, &finds, first);
     tail_set_condition(tail, tail->path_condition, sizeof tail->path_condition, *problem ? problem : NULL);
 }
 
@@ -269,107 +268,4 @@ void tail_drop_finished(struct tail *tail) {
         tail_file_free(file);
         tail->unsaved = true;
     }
-}
-
-// "log.1", "log-20260329", "log.2026-03-29_0230" are rotations of "log"; "log.1.gz" and "log.old" may be anything.
-static bool is_rotation(const char *name, const char *base) {
-    size_t len = strlen(base);
-    if (strncmp(name, base, len) != 0 || !name[len]) return false;
-    return name[len + 1] && strspn(name + len, ".-_0123456789T") == strlen(name + len);
-}
-
-static bool holds(const struct tail *tail, const char *first_line) {
-    for (size_t i = 0; i < tail->checkpoint.count; i++)
-        if (strcmp(tail->checkpoint.positions[i].first_line, first_line) == 0) return true;
-    return false;
-}
-
-// The file was renamed while nobody looked, perhaps followed by others: those that were written after it.
-static void find_rotated_since(struct tail *tail, const struct tail_file *since) {
-    struct stat status, then, now = {0};
-    if (fstat(since->fd, &then)) return;
-    (void)stat(tail->pattern, &now);
-    const char *slash = strrchr(tail->pattern, '/');
-    const char *base = slash ? slash + 1 : tail->pattern;
-    char *directory = tail_file_directory(tail->pattern);
-    struct finds finds = {0};
-    DIR *entries = opendir(directory);
-    for (struct dirent *entry; entries && (entry = readdir(entries));) {
-        char path[4096], error[512], first_line[CHECKPOINT_HASH];
-        if (!is_rotation(entry->d_name, base)) continue;
-        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-        int fd = tail_file_open(path, &status, error, sizeof error);
-        if (fd < 0) continue;
-        bool wanted = tail_file_mtime_ns(&status) >= tail_file_mtime_ns(&then) && !known(tail, &status) &&
-                      (status.st_dev != now.st_dev || status.st_ino != now.st_ino) &&
-                      !(tail_file_hash(fd, first_line) > 0 && holds(tail, first_line));
-        if (wanted) add_find(&finds, path, fd, &status);
-        else close(fd);
-    }
-    if (entries) closedir(entries);
-    free(directory);
-    follow_all(tail, &finds, false);
-}
-
-static bool is_at(const struct checkpoint_position *position, const struct tail_file *file) {
-    return file->device == position->device && file->inode == position->inode;
-}
-
-// The position's file under its old name or another; NULL when it is not there.
-static struct tail_file *find_position(const struct checkpoint_position *position, struct tail_listing *listing) {
-    const struct tail_wanted wanted = {.path = position->path,
-                                       .first_line = position->first_line,
-                                       .device = position->device,
-                                       .inode = position->inode,
-                                       .size = position->offset};
-    return *position->first_line ? tail_search(listing, &wanted) : NULL;
-}
-
-// The position's file at its old place, truncated and begun anew or still without a first line; NULL when another file
-// is there, or one that another position knows better.
-static struct tail_file *find_begun_anew(const struct tail *tail, const struct checkpoint_position *position) {
-    for (size_t i = 0; i < tail->checkpoint.count; i++) {
-        const struct checkpoint_position *other = &tail->checkpoint.positions[i];
-        if (other != position && other->device == position->device && other->inode == position->inode) return NULL;
-    }
-    struct stat status;
-    char error[512];
-    int fd = tail_file_open(position->path, &status, error, sizeof error);
-    if (fd < 0) return NULL;
-    struct tail_file *file = tail_file_new(position->path, fd, &status);
-    if (is_at(position, file)) return file;
-    tail_file_free(file);
-    return NULL;
-}
-
-static void restore(struct tail *tail, const struct checkpoint_position *position, struct tail_listing *listing) {
-    struct tail_file *file = find_position(position, listing);
-    if (file) {
-        file->truncations = position->truncations;
-        file->read = file->acked = position->offset;
-        (void)tail_file_identify(file);
-        append(tail, file);
-        if (!tail->is_pattern && strcmp(file->path, tail->pattern) != 0) find_rotated_since(tail, file);
-        if (is_at(position, file)) return;
-    }
-    struct tail_file *anew = find_begun_anew(tail, position);
-    if (anew) {
-        anew->truncations = position->truncations + (*position->first_line != '\0');
-        append(tail, anew);
-    }
-    if (!file && *position->first_line)
-        tail_note(tail, "%s %s while nobody read it: what it held behind byte %lld, if anything, is lost",
-                  position->path, anew ? "was truncated and begun anew" : "is not there any more, under no name,",
-                  (long long)position->offset);
-}
-
-void tail_restore(struct tail *tail) {
-    struct tail_listing listing = {0};
-    for (size_t i = 0; i < tail->checkpoint.count; i++) {
-        if (strcmp(tail->checkpoint.positions[i].source, "file") != 0) continue;
-        tail->from_end = false;
-        tail->recorded = true;
-        restore(tail, &tail->checkpoint.positions[i], &listing);
-    }
-    tail_listing_clear(&listing);
 }

@@ -1,5 +1,6 @@
-// A file is first looked for where it was, then by its inode in the same directory, then by its first line there. The
-// directory is read, and each first line hashed, at most once for all searches that share a listing.
+// A file is first looked for where it was, then by its inode in the same directory, then by its first line there, and
+// last by the first line of what is compressed there. The directory is read, and each first line hashed, at most once
+// for all searches that share a listing.
 #include "tail_search.h"
 
 #include <dirent.h>
@@ -8,13 +9,6 @@
 #include <unistd.h>
 
 #include "buf.h"
-
-struct tail_listed {
-    char *path;
-    struct stat status;
-    bool hashed;
-    char first_line[CHECKPOINT_HASH];  // "" while it is not complete
-};
 
 void tail_listing_clear(struct tail_listing *listing) {
     for (size_t i = 0; i < listing->count; i++) free(listing->list[i].path);
@@ -36,7 +30,8 @@ static void read_directory(struct tail_listing *listing, char *directory) {
         buf_printf(&path, "%s/", directory);
         buf_put(&path, entry->d_name, strlen(entry->d_name) + 1);
         listed.path = path.data;
-        if (stat(listed.path, &listed.status)) {
+        listed.archive = entry->d_name[tail_archive_stem(entry->d_name)] != '\0';
+        if (stat(listed.path, &listed.status) || !S_ISREG(listed.status.st_mode)) {
             free(listed.path);
             continue;
         }
@@ -55,8 +50,11 @@ static struct tail_file *open_wanted(const struct tail_wanted *wanted, const cha
     char error[256], first_line[CHECKPOINT_HASH];
     int fd = tail_file_open(path, &status, error, sizeof error);
     if (fd < 0) return NULL;
-    if (tail_file_hash(fd, first_line) > 0 && strcmp(first_line, wanted->first_line) == 0)
-        return tail_file_new(path, fd, &status);
+    if (tail_file_hash(fd, first_line) > 0 && strcmp(first_line, wanted->first_line) == 0) {
+        struct tail_file *file = tail_file_new(path, fd, &status);
+        tail_file_unpack(file);
+        return file;
+    }
     close(fd);
     return NULL;
 }
@@ -65,35 +63,53 @@ static bool is_itself(const struct tail_wanted *wanted, const struct stat *statu
     return status->st_dev == wanted->device && status->st_ino == wanted->inode;
 }
 
-static const char *first_line_of(struct tail_listed *listed) {
+const char *tail_listed_first_line(struct tail_listed *listed) {
     struct stat status;
     char error[256];
     if (listed->hashed) return listed->first_line;
     listed->hashed = true;
     int fd = tail_file_open(listed->path, &status, error, sizeof error);
     if (fd < 0) return listed->first_line;
-    if (tail_file_hash(fd, listed->first_line) <= 0) *listed->first_line = '\0';
+    struct tail_archive *archive = listed->archive ? tail_archive_open(fd) : NULL;
+    if (listed->archive == !archive || tail_file_hash(fd, listed->first_line) <= 0) *listed->first_line = '\0';
+    tail_archive_free(archive);
     close(fd);
     return listed->first_line;
+}
+
+void tail_listing_read(struct tail_listing *listing, const char *path) {
+    char *directory = tail_file_directory(path);
+    if (listing->directory && strcmp(listing->directory, directory) == 0) free(directory);
+    else read_directory(listing, directory);
+}
+
+// The first of the listed files that holds what is wanted: the file itself or another, compressed or not.
+static struct tail_file *search_listed(struct tail_listing *listing, const struct tail_wanted *wanted, bool itself,
+                                       bool archive) {
+    for (size_t i = 0; i < listing->count; i++) {
+        struct tail_listed *listed = &listing->list[i];
+        if (is_itself(wanted, &listed->status) != itself || listed->archive != archive) continue;
+        if (!archive && listed->status.st_size < wanted->size) continue;
+        if (strcmp(tail_listed_first_line(listed), wanted->first_line) != 0) continue;
+        struct tail_file *found = open_wanted(wanted, listed->path);
+        if (found) return found;
+    }
+    return NULL;
 }
 
 struct tail_file *tail_search(struct tail_listing *listing, const struct tail_wanted *wanted) {
     struct stat status;
     struct tail_file *found = NULL;
-    if (stat(wanted->path, &status) == 0 && is_itself(wanted, &status) && status.st_size >= wanted->size)
+    bool archive = wanted->path[tail_archive_stem(wanted->path)] != '\0';
+    // Where it was, the inode says enough: a device can have another number after a restart of the host.
+    if (stat(wanted->path, &status) == 0 && status.st_ino == wanted->inode && S_ISREG(status.st_mode) &&
+        (archive || status.st_size >= wanted->size))
         found = open_wanted(wanted, wanted->path);
     if (found) return found;
-    char *directory = tail_file_directory(wanted->path);
-    if (listing->directory && strcmp(listing->directory, directory) == 0) free(directory);
-    else read_directory(listing, directory);
-    for (int copies = 0; copies < 2; copies++) {
-        for (size_t i = 0; i < listing->count; i++) {
-            struct tail_listed *listed = &listing->list[i];
-            if (listed->status.st_size < wanted->size || is_itself(wanted, &listed->status) == copies) continue;
-            if (strcmp(first_line_of(listed), wanted->first_line) != 0) continue;
-            found = open_wanted(wanted, listed->path);
-            if (found) return found;
-        }
-    }
-    return NULL;
+    tail_listing_read(listing, wanted->path);
+    if (!found) found = search_listed(listing, wanted, true, false);
+    if (!found) found = search_listed(listing, wanted, true, true);
+    if (!found) found = search_listed(listing, wanted, false, false);
+    if (!found) found = search_listed(listing, wanted, false, true);
+    return found;
 }

@@ -13,6 +13,15 @@ struct tail_wanted {
     int64_t size;            // a copy has at least as many bytes
 };
 
+// A regular file.
+struct tail_listed {
+    char *path;
+    struct stat status;
+    bool archive;  // its name says that it is compressed
+    bool hashed;
+    char first_line[CHECKPOINT_HASH];  // "" while it is not complete
+};
+
 // A directory as it was when it was read: shared by the searches of one moment. Zeroed memory is one not yet read.
 struct tail_listing {
     char *directory;
@@ -22,6 +31,10 @@ struct tail_listing {
 
 // NULL when the file is not there.
 struct tail_file *tail_search(struct tail_listing *listing, const struct tail_wanted *wanted);
+// Reads the directory of the path, unless it was read already.
+void tail_listing_read(struct tail_listing *listing, const char *path);
+// The hash of its first line, "" when it has none.
+const char *tail_listed_first_line(struct tail_listed *listed);
 void tail_listing_clear(struct tail_listing *listing);
 
 #endif

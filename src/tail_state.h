@@ -68,12 +68,32 @@ struct tail {
 
 // tail_scan.c: looks which files there are. first: files not known are those of the start.
 void tail_scan(struct tail *tail, bool first);
-// Opens the files of the checkpoint, wherever they are now.
-void tail_restore(struct tail *tail);
 // The file was truncated and begun anew: the rest of the old one is read from its copy when there is one.
 void tail_begin_anew(struct tail *tail, struct tail_file *file);
 // Drops files that are gone, read and acknowledged.
 void tail_drop_finished(struct tail *tail);
+
+// Files that are not followed yet.
+struct tail_found {
+    char *path;
+    int fd;
+    struct stat status;
+};
+struct tail_finds {
+    struct tail_found *list;
+    size_t count;
+};
+// Takes fd over.
+void tail_add_find(struct tail_finds *finds, const char *path, int fd, const struct stat *status);
+// Follows what was found, the oldest first. first: it is of the start. Frees the finds.
+void tail_follow_all(struct tail *tail, struct tail_finds *finds, bool first);
+// The file that is followed, or known as a copy; NULL when it is neither.
+struct tail_file *tail_known(const struct tail *tail, const struct stat *status);
+void tail_append(struct tail *tail, struct tail_file *file);
+
+// tail_restore.c: opens the files of the checkpoint, wherever they are now, and those that came since and are gone
+// again from where logs are looked for.
+void tail_restore(struct tail *tail);
 
 // tail_save.c
 void tail_note(struct tail *tail, const char *format, ...) __attribute__((format(printf, 2, 3)));
