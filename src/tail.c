@@ -150,6 +150,11 @@ static void on_timer(uv_timer_t *timer) {
 
 static void on_quiet(uv_timer_t *timer) {
     struct tail *tail = timer->data;
+    int64_t now = clock_monotonic_ns();
+    // The loop's clock is a little behind, and the files came to rest one after the other.
+    for (const struct tail_file *file = tail->files; file; file = file->next)
+        if (file->may_be_complete && now - file->rested_ns < (int64_t)QUIET_MS * 1000000)
+            uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
     wakeup_signal(&tail->news);
 }
 
