@@ -69,7 +69,7 @@ check_primitives() {
     local file list=()
     for file in $(files 'src/*.c' 'src/*.h' ':!src/fuzz/*'); do
         case ${file##*/} in
-            main.c | bindings.h | vm.[ch] | task.[ch] | luax.[ch] | lua_*.[ch] | cmd_*.[ch]) ;;
+            main.c | bindings.h | vm.[ch] | task.[ch] | luax*.[ch] | lua_*.[ch] | cmd_*.[ch]) ;;
             *) list+=("$file") ;;
         esac
     done

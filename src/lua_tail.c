@@ -6,6 +6,7 @@
 
 #include "bindings.h"
 #include "luax.h"
+#include "luax_event.h"
 #include "pglog.h"
 #include "sink.h"
 #include "tail.h"
@@ -27,8 +28,10 @@ struct follower {
     struct tail *tail;
     struct batch *batch;    // of the lines since the last commit
     struct record *held;    // built, and refused by a full sink
-    int64_t held_offset;    // where its line begins
+    int64_t held_offset;    // where its line begins; -1: it is of none
     struct parser *parser;  // that pump was first given, which holds the record
+    uint64_t failures;      // of the user's function
+    char failure[256];      // the first of them
 };
 
 static uint64_t milliseconds(lua_State *lua, const char *name, double fallback) {
@@ -140,7 +143,43 @@ static struct pglog *bind_parser(lua_State *lua, struct follower *follower) {
     return parser->log;
 }
 
-// follower:pump(parser, sink) -> "more" | "wait": for the follower | "full": wait for the sink; lines | nil, error
+// The user's function at index 4, if any, sees the record. False: it is left out.
+static bool is_kept(lua_State *lua, struct follower *follower, struct record *record) {
+    char error[sizeof follower->failure];
+    if (lua_isnoneornil(lua, 4)) return true;
+    enum luax_event outcome = luax_event(lua, 4, record, error, sizeof error);
+    if (outcome == LUAX_EVENT_FAILED && follower->failures++ == 0) memcpy(follower->failure, error, sizeof error);
+    return outcome != LUAX_EVENT_LEFT_OUT;
+}
+
+// Builds the next record that is wanted; false when there is none now.
+static bool hold_next(lua_State *lua, struct follower *follower, struct pglog *log, int64_t now_us, size_t *bytes) {
+    while (!follower->held) {
+        struct tail_line line;
+        follower->held_offset = -1;
+        follower->held = pglog_dropped(log, now_us, false);
+        if (follower->held) break;
+        if (!tail_next(follower->tail, &line)) {
+            follower->held = pglog_dropped(log, now_us, true);
+            return follower->held != NULL;
+        }
+        const struct pglog_line read = {line.text,       line.len,         line.dropped,
+                                        line.first_line, line.truncations, line.offset};
+        struct record *record = pglog_read(log, &read, now_us);
+        if (record && is_kept(lua, follower, record)) {
+            follower->held = record;
+            follower->held_offset = line.offset;
+            break;
+        }
+        *bytes += line.len;
+        if (tail_uncommitted(follower->tail) >= BATCH_BYTES) commit(follower);
+        if (*bytes >= TURN_BYTES) break;
+    }
+    return true;
+}
+
+// follower:pump(parser, sink [, function of an event]) -> "more" | "wait": for the follower | "full": wait for the
+// sink; lines | nil, error
 static int l_pump(lua_State *lua) {
     struct follower *follower = check_follower(lua);
     struct pglog *log = bind_parser(lua, follower);
@@ -151,18 +190,12 @@ static int l_pump(lua_State *lua) {
     size_t bytes = 0;
     unsigned lines = 0;
     while (bytes < TURN_BYTES) {
-        if (!follower->held) {
-            struct tail_line line;
-            if (!tail_next(follower->tail, &line)) {
-                commit(follower);
-                outcome = "wait";
-                break;
-            }
-            const struct pglog_line read = {line.text,       line.len,         line.dropped,
-                                            line.first_line, line.truncations, line.offset};
-            follower->held = pglog_read(log, &read, now_us);
-            follower->held_offset = line.offset;
+        if (!hold_next(lua, follower, log, now_us, &bytes)) {
+            commit(follower);
+            outcome = "wait";
+            break;
         }
+        if (!follower->held) break;
         size_t len = follower->held->value.len;
         enum sink_result put = record_put(follower->held, sink, follower->batch, error, sizeof error);
         if (put == SINK_ERROR) return luax_fail(lua, "tail.pump: %s", error);
@@ -183,7 +216,7 @@ static int l_pump(lua_State *lua) {
 // follower:leave(): pump is not called any more: what it has sent counts, a line that the sink refused does not
 static int l_leave(lua_State *lua) {
     struct follower *follower = check_follower(lua);
-    if (follower->held) tail_hand_back(follower->tail, follower->held_offset);
+    if (follower->held && follower->held_offset >= 0) tail_hand_back(follower->tail, follower->held_offset);
     follower->held = NULL;
     commit(follower);
     return 0;
@@ -226,6 +259,15 @@ static int l_conditions(lua_State *lua) {
     lua_pushstring(lua, tail_checkpoint_condition(tail));
     lua_pushstring(lua, tail_read_condition(tail));
     return 3;
+}
+
+// follower:failures() -> how often the user's function failed since the last call, the first cause | nil
+static int l_failures(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    lua_pushnumber(lua, (double)follower->failures);
+    lua_pushstring(lua, follower->failures ? follower->failure : NULL);
+    follower->failures = 0;
+    return 2;
 }
 
 // follower:progress() -> bytes of the files, bytes acknowledged, files, batches in flight, whether all is saved
@@ -273,7 +315,8 @@ static int l_pglog_gc(lua_State *lua) {
     return 0;
 }
 
-// parser:read(line [, hash of the file's first line, truncations, offset]) -> key, record as JSON
+// parser:read(line [, hash of the file's first line, truncations, offset]) -> key, record as JSON; nothing: it is not
+// wanted
 static int l_pglog_read(lua_State *lua) {
     struct pglog *log = check_parser(lua);
     struct pglog_line line = {.first_line = luaL_optstring(lua, 3, ""),
@@ -281,8 +324,80 @@ static int l_pglog_read(lua_State *lua) {
                               .offset = (int64_t)luaL_optnumber(lua, 5, 0)};
     line.text = luaL_checklstring(lua, 2, &line.len);
     const struct record *record = pglog_read(log, &line, clock_wall_us(&vm_of(lua)->clock));
+    if (!record) return 0;
     lua_pushlstring(lua, record->key.data, record->key.len);
     lua_pushlstring(lua, record->value.data, record->value.len);
+    return 2;
+}
+
+// The field of the table on top as a table, which is pushed; false, and nothing pushed, when it is nil.
+static bool push_table(lua_State *lua, const char *name) {
+    lua_getfield(lua, -1, name);
+    if (lua_istable(lua, -1)) return true;
+    lua_pop(lua, 1);
+    return false;
+}
+
+static void take_databases(lua_State *lua, struct pglog_filter *filter) {
+    if (!push_table(lua, "databases")) return;
+    size_t count = lua_objlen(lua, -1);
+    filter->databases = xcalloc(count + 1, sizeof *filter->databases);
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(lua, -1, (int)i + 1);
+        const char *pattern = lua_tostring(lua, -1);
+        filter->databases[i] = xstrdup(pattern ? pattern : "");
+        lua_pop(lua, 1);
+    }
+    lua_pop(lua, 1);
+}
+
+// parser:filter{level=0..4, left_out={event type = true}, share={event type = 0..1}, databases={patterns}, rate=}:
+// which records are wanted; lua/dbobs/log_filter.lua has checked it
+static int l_pglog_filter(lua_State *lua) {
+    struct pglog *log = check_parser(lua);
+    luaL_checktype(lua, 2, LUA_TTABLE);
+    lua_settop(lua, 2);
+    struct pglog_filter *filter = pglog_filter_new();
+    pglog_set_filter(log, filter);
+    filter->least = (enum pglog_level)luax_field_int(lua, 2, "level", PGLOG_LEVEL_DEBUG);
+    for (int i = 0; i < PGLOG_EVENT_COUNT; i++) {
+        const char *name = pglog_event_name((enum pglog_event)i);
+        if (push_table(lua, "left_out")) {
+            filter->left_out[i] = luax_field_bool(lua, 3, name, 0);
+            lua_pop(lua, 1);
+        }
+        if (push_table(lua, "share")) {
+            lua_getfield(lua, -1, name);
+            filter->share[i] = luaL_optnumber(lua, -1, 1);
+            lua_pop(lua, 2);
+        }
+    }
+    take_databases(lua, filter);
+    lua_getfield(lua, 2, "rate");
+    filter->rate = luaL_optnumber(lua, -1, 0);
+    return 0;
+}
+
+static void push_names(lua_State *lua, const char *(*name_of)(int)) {
+    lua_newtable(lua);
+    for (int i = 0; name_of(i); i++) {
+        lua_pushstring(lua, name_of(i));
+        lua_rawseti(lua, -2, i + 1);
+    }
+}
+
+static const char *event_name(int i) {
+    return pglog_event_name((enum pglog_event)i);
+}
+
+static const char *level_name(int i) {
+    return pglog_level_name((enum pglog_level)i);
+}
+
+// names() -> event types of a server log, levels from the least severe on: as lists
+static int l_names(lua_State *lua) {
+    push_names(lua, event_name);
+    push_names(lua, level_name);
     return 2;
 }
 
@@ -294,14 +409,16 @@ static int l_pglog_cut(lua_State *lua) {
     return 1;
 }
 
-// parser:problems() -> lines whose time could not be told, an example of such a time, lines that were no JSON object
+// parser:problems() -> lines whose time could not be told, an example of such a time, lines that were no record of the
+// format, records that were dropped for the rate and are not told yet
 static int l_pglog_problems(lua_State *lua) {
     const struct pglog *log = check_parser(lua);
     const char *example;
     lua_pushnumber(lua, (double)pglog_undated(log, &example));
     lua_pushstring(lua, example);
     lua_pushnumber(lua, (double)pglog_unparsed(log));
-    return 3;
+    lua_pushnumber(lua, (double)pglog_dropping(log));
+    return 4;
 }
 
 static const luaL_Reg methods[] = {
@@ -312,6 +429,7 @@ static const luaL_Reg methods[] = {
     {"leave", l_leave},
     {"note", l_note},
     {"conditions", l_conditions},
+    {"failures", l_failures},
     {"progress", l_progress},
     {"close", l_close},
     {"positions", l_positions},
@@ -319,10 +437,13 @@ static const luaL_Reg methods[] = {
     {NULL, NULL},
 };
 static const luaL_Reg meta[] = {{"__gc", l_close}, {NULL, NULL}};
-static const luaL_Reg pglog_methods[] = {
-    {"read", l_pglog_read}, {"cut", l_pglog_cut}, {"problems", l_pglog_problems}, {NULL, NULL}};
+static const luaL_Reg pglog_methods[] = {{"read", l_pglog_read},
+                                         {"filter", l_pglog_filter},
+                                         {"cut", l_pglog_cut},
+                                         {"problems", l_pglog_problems},
+                                         {NULL, NULL}};
 static const luaL_Reg pglog_meta[] = {{"__gc", l_pglog_gc}, {NULL, NULL}};
-static const luaL_Reg functions[] = {{"open", l_open}, {"pglog", l_pglog}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"open", l_open}, {"pglog", l_pglog}, {"names", l_names}, {NULL, NULL}};
 
 int luaopen_dbobs_tail(lua_State *lua) {
     luax_class(lua, TAIL_CLASS, methods, meta);

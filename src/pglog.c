@@ -29,6 +29,10 @@ struct pglog {
     char abbreviation[16];
     int64_t distance_us;
 
+    struct pglog_filter *filter;  // NULL: all is wanted
+    bool left_out;                // the record at hand is not wanted
+    int64_t now_us;               // when it was read
+
     uint64_t undated, unparsed;
     char example[48];
 };
@@ -49,9 +53,15 @@ void pglog_free(struct pglog *log) {
     tz_free(log->tz);
     pglog_json_free(log->json);
     pglog_stderr_free(log->plain);
+    pglog_filter_free(log->filter);
     buf_free(&log->unquoted);
     record_free(&log->record);
     free(log);
+}
+
+void pglog_set_filter(struct pglog *log, struct pglog_filter *filter) {
+    pglog_filter_free(log->filter);
+    log->filter = filter;
 }
 
 size_t pglog_cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all) {
@@ -126,39 +136,63 @@ static void note_undated(struct pglog *log, struct pglog_text text) {
     buf_free(&example);
 }
 
-static void put_uid(struct buf *out, const struct pglog_line *line, const struct pglog_fields *fields) {
-    struct buf uid = {0};
+static void put_uid(struct buf *uid, const struct pglog_line *line, const struct pglog_fields *fields) {
     if (fields && fields->at[PGLOG_SESSION_ID].len && fields->at[PGLOG_LINE_NUM].len) {
-        buf_put(&uid, fields->at[PGLOG_SESSION_ID].text, fields->at[PGLOG_SESSION_ID].len);
-        buf_putc(&uid, '/');
-        buf_put(&uid, fields->at[PGLOG_LINE_NUM].text, fields->at[PGLOG_LINE_NUM].len);
+        buf_put(uid, fields->at[PGLOG_SESSION_ID].text, fields->at[PGLOG_SESSION_ID].len);
+        buf_putc(uid, '/');
+        buf_put(uid, fields->at[PGLOG_LINE_NUM].text, fields->at[PGLOG_LINE_NUM].len);
     } else {
-        buf_printf(&uid, "%s.%u:%lld", line->first_line, line->truncations, (long long)line->offset);
+        buf_printf(uid, "%s.%u:%lld", line->first_line, line->truncations, (long long)line->offset);
     }
+}
+
+static void put_uid_field(struct buf *out, const struct pglog_line *line, const struct pglog_fields *fields) {
+    struct buf uid = {0};
+    put_uid(&uid, line, fields);
     json_put_string_field(out, "uid", uid.data, uid.len);
     buf_free(&uid);
 }
 
-// Begins the record of what was read, up to the field `record`.
-static void begin_parsed(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields,
-                         int64_t time_us) {
-    struct pglog_text time = fields->at[PGLOG_TIMESTAMP], database = fields->at[PGLOG_DBNAME];
-    if (time.text && read_time(log, time, &time_us)) note_undated(log, time);
-    struct buf *out = &log->record.value;
-    record_begin(&log->record, log->envelope, time_us, database.text, database.len,
-                 pglog_level(fields->at[PGLOG_ERROR_SEVERITY]));
-    pglog_put_event(out, fields);
-    put_uid(out, line, fields);
-    json_put_name(out, "record");
+// Whether the rate lets the record pass; one that does not is counted.
+static bool passes(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields,
+                   enum pglog_level level, int64_t time_us) {
+    struct buf uid = {0};
+    if (pglog_filter_passes(log->filter, level, time_us)) return true;
+    put_uid(&uid, line, fields);
+    pglog_filter_drop(log->filter, uid.data, uid.len, time_us, log->now_us);
+    buf_free(&uid);
+    return false;
 }
 
-// Text that is no record goes as it is.
+// Begins the record of what was read, up to the field `record`. False when it is not wanted.
+static bool begin_parsed(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields,
+                         int64_t time_us) {
+    struct pglog_text time = fields->at[PGLOG_TIMESTAMP], database = fields->at[PGLOG_DBNAME];
+    enum pglog_level level = pglog_level(fields->at[PGLOG_ERROR_SEVERITY]);
+    enum pglog_event event = pglog_event_of(fields);
+    if (log->filter && !pglog_filter_wants(log->filter, fields, event, level)) return false;
+    if (time.text && read_time(log, time, &time_us)) note_undated(log, time);
+    if (log->filter && !passes(log, line, fields, level, time_us)) return false;
+    struct buf *out = &log->record.value;
+    record_begin(&log->record, log->envelope, time_us, database.text, database.len, pglog_level_name(level));
+    pglog_put_event(out, fields, event);
+    put_uid_field(out, line, fields);
+    json_put_name(out, "record");
+    return true;
+}
+
+// Text that is no record goes as it is. Its level is not known: only its type, `log`, and the rate leave it out.
 static void write_unparsed(struct pglog *log, const struct pglog_line *line, struct pglog_text text, int64_t now_us) {
     struct buf *out = &log->record.value;
     log->unparsed++;
+    if (log->filter && log->filter->left_out[PGLOG_EVENT_LOG]) log->left_out = true;
+    else if (log->filter && log->filter->rate > 0)
+        log->left_out =
+            !passes(log, line, NULL, PGLOG_LEVEL_INFO, log->filter->limiting ? log->filter->filled_us : now_us);
+    if (log->left_out) return;
     record_begin(&log->record, log->envelope, now_us, NULL, 0, "info");
     json_put_string_field(out, "event_type", "log", 3);
-    put_uid(out, line, NULL);
+    put_uid_field(out, line, NULL);
     json_put_name(out, "unparsed");
     buf_puts(out, "true");
     json_put_string_field(out, "text", text.text, text.len);
@@ -175,7 +209,8 @@ static bool read_json(struct pglog *log, const struct pglog_line *line, int64_t 
     struct pglog_fields fields = {0};
     struct pglog_text object;
     if (!pglog_json_read(log->json, line->text, line->len, &fields, &object)) return false;
-    begin_parsed(log, line, &fields, now_us);
+    log->left_out = !begin_parsed(log, line, &fields, now_us);
+    if (log->left_out) return true;
     buf_put(&log->record.value, object.text, object.len);
     record_end(&log->record);
     return true;
@@ -186,7 +221,8 @@ static void write_fields(struct pglog *log, const struct pglog_line *line, struc
     // jsonlog leaves it out, too.
     struct pglog_text *code = &fields->at[PGLOG_STATE_CODE];
     if (code->len == 5 && memcmp(code->text, "00000", 5) == 0) *code = (struct pglog_text){0};
-    begin_parsed(log, line, fields, time_us);
+    log->left_out = !begin_parsed(log, line, fields, time_us);
+    if (log->left_out) return;
     pglog_put_fields(&log->record.value, fields);
     record_end(&log->record);
 }
@@ -213,12 +249,36 @@ static void read_stderr(struct pglog *log, const struct pglog_line *line, int64_
 
 struct record *pglog_read(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
     const struct pglog_text text = {line->text, line->len};
+    log->left_out = false;
+    log->now_us = now_us;
     if (log->format == PGLOG_STDERR && !line->dropped) {
         read_stderr(log, line, now_us);
-        return &log->record;
+        return log->left_out ? NULL : &log->record;
     }
     bool read =
         !line->dropped && (log->format == PGLOG_CSV ? read_csv(log, line, now_us) : read_json(log, line, now_us));
     if (!read) write_unparsed(log, line, text, now_us);
+    return log->left_out ? NULL : &log->record;
+}
+
+struct record *pglog_dropped(struct pglog *log, int64_t now_us, bool is_all) {
+    struct pglog_filter *filter = log->filter;
+    if (!filter || !pglog_filter_must_tell(filter, now_us, is_all)) return NULL;
+    struct buf *out = &log->record.value;
+    record_begin(&log->record, log->envelope, filter->last_dropped_us, NULL, 0, "warning");
+    json_put_string_field(out, "event_type", "log", 3);
+    buf_puts(&filter->first_uid, "/dropped");
+    json_put_string_field(out, "uid", filter->first_uid.data, filter->first_uid.len);
+    json_put_int_field(out, "dropped_events", (int64_t)filter->dropped);
+    json_put_name(out, "dropped_since");
+    json_put_time(out, filter->first_dropped_us);
+    json_put_name(out, "events_per_second");
+    buf_printf(out, "%.15g", filter->rate);
+    record_end(&log->record);
+    filter->dropped = 0;
     return &log->record;
+}
+
+uint64_t pglog_dropping(const struct pglog *log) {
+    return log->filter ? log->filter->dropped : 0;
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pglog_filter.h"
 #include "record.h"
 #include "tz.h"
 
@@ -30,14 +31,23 @@ struct pglog_line {
 struct pglog *pglog_new(const struct record_envelope *envelope, struct tz *tz, enum pglog_format format,
                         const char *log_line_prefix);
 void pglog_free(struct pglog *log);
+// Takes the filter; NULL: all is wanted again.
+void pglog_set_filter(struct pglog *log, struct pglog_filter *filter);
 
 // Finds the end of the record that text begins with, behind its newline; 0 when that has not been written yet. is_all:
 // nothing more is being written, which completes the last record of a stderr log. *scanned: where an earlier call with
 // the same, shorter text came; 0 at first.
 size_t pglog_cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all);
 
-// Builds the record of a line; now_us dates it when its own time cannot be told. It stays until the next call.
+// Builds the record of a line; now_us dates it when its own time cannot be told. It stays until the next call. NULL:
+// the filter does not want it.
 struct record *pglog_read(struct pglog *log, const struct pglog_line *line, int64_t now_us);
+
+// The record that tells how many were dropped for the filter's rate, when it is time for it, else NULL. It stays until
+// the next call. is_all: nothing more is to be read for now.
+struct record *pglog_dropped(struct pglog *log, int64_t now_us, bool is_all);
+// How many were dropped and not told yet.
+uint64_t pglog_dropping(const struct pglog *log);
 
 // How many records had a time that the zone does not explain, and an example of it ("" when there is none).
 uint64_t pglog_undated(const struct pglog *log, const char **example);

@@ -44,21 +44,38 @@ static void put_word(struct buf *out, const char *name, const char *word) {
     json_put_string_field(out, name, word, strlen(word));
 }
 
-static void put_type(struct buf *out, const char *type) {
-    put_word(out, "event_type", type);
-}
-
 // A connection through a Unix socket has no address.
 static void put_client(struct buf *out, struct pglog_text client) {
     if (client.len && !equals(client, "[local]")) put_text(out, "client_addr", client);
 }
 
-const char *pglog_level(struct pglog_text severity) {
-    if (starts(severity, "DEBUG")) return "debug";
-    if (equals(severity, "WARNING")) return "warning";
-    if (equals(severity, "ERROR")) return "error";
-    if (equals(severity, "FATAL") || equals(severity, "PANIC")) return "critical";
-    return "info";
+enum pglog_level pglog_level(struct pglog_text severity) {
+    if (starts(severity, "DEBUG")) return PGLOG_LEVEL_DEBUG;
+    if (equals(severity, "WARNING")) return PGLOG_LEVEL_WARNING;
+    if (equals(severity, "ERROR")) return PGLOG_LEVEL_ERROR;
+    if (equals(severity, "FATAL") || equals(severity, "PANIC")) return PGLOG_LEVEL_CRITICAL;
+    return PGLOG_LEVEL_INFO;
+}
+
+const char *pglog_level_name(enum pglog_level level) {
+    static const char *const names[] = {"debug", "info", "warning", "error", "critical", NULL};
+    return names[level];
+}
+
+const char *pglog_event_name(enum pglog_event event) {
+    static const char *const names[] = {"authentication_failure",
+                                        "deadlock",
+                                        "plan",
+                                        "slow_query",
+                                        "query_error",
+                                        "connection",
+                                        "checkpoint",
+                                        "vacuum",
+                                        "lock_wait",
+                                        "temp_file",
+                                        "log",
+                                        NULL};
+    return names[event];
 }
 
 static bool is_failure(struct pglog_text severity) {
@@ -66,7 +83,6 @@ static bool is_failure(struct pglog_text severity) {
 }
 
 static void put_authentication_failure(struct buf *out, const struct pglog_fields *fields) {
-    put_type(out, "authentication_failure");
     put_text(out, "error_code", fields->at[PGLOG_STATE_CODE]);
     put_text(out, "error_message", fields->at[PGLOG_MESSAGE]);
     put_text(out, "user", fields->at[PGLOG_USER]);
@@ -88,14 +104,12 @@ static bool is_deadlock(const struct pglog_fields *fields) {
 }
 
 static void put_deadlock(struct buf *out, const struct pglog_fields *fields) {
-    put_type(out, "deadlock");
     put_text(out, "error_message", fields->at[PGLOG_MESSAGE]);
     put_text(out, "detail", fields->at[PGLOG_DETAIL]);
     put_text(out, "query", fields->at[PGLOG_STATEMENT]);
 }
 
 static void put_query_error(struct buf *out, const struct pglog_fields *fields) {
-    put_type(out, "query_error");
     put_text(out, "error_code", fields->at[PGLOG_STATE_CODE]);
     put_text(out, "error_message", fields->at[PGLOG_MESSAGE]);
     put_text(out, "query", fields->at[PGLOG_STATEMENT]);
@@ -114,7 +128,6 @@ static void put_plan(struct buf *out, const struct pglog_fields *fields, struct 
     if (starts(plan, "{")) format = "json";
     else if (starts(plan, "<explain")) format = "xml";
     else if (starts(plan, "Query Text: \"") && find(plan, "\nPlan:")) format = "yaml";
-    put_type(out, "plan");
     pglog_put_figures(out, fields->at[PGLOG_MESSAGE], pglog_duration_figures);
     put_word(out, "format", format);
     if (strcmp(format, "json") == 0 && json_valid(plan.text, plan.len)) {
@@ -153,7 +166,6 @@ static void put_connection(struct buf *out, const struct pglog_fields *fields, c
     struct pglog_text client = fields->at[PGLOG_REMOTE_HOST];
     if (!user.text) user = word_after(fields->at[PGLOG_MESSAGE], " user=");
     if (!client.text) client = word_after(fields->at[PGLOG_MESSAGE], "host=");
-    put_type(out, "connection");
     put_word(out, "action", action);
     put_text(out, "user", user);
     put_client(out, client);
@@ -161,9 +173,7 @@ static void put_connection(struct buf *out, const struct pglog_fields *fields, c
     if (duration >= 0) json_put_int_field(out, "duration_ms", duration);
 }
 
-static void put_figures_of(struct buf *out, const char *type, struct pglog_text message,
-                           const struct pglog_figure *figures) {
-    put_type(out, type);
+static void put_figures_of(struct buf *out, struct pglog_text message, const struct pglog_figure *figures) {
     put_text(out, "error_message", message);
     pglog_put_figures(out, message, figures);
 }
@@ -179,7 +189,7 @@ static bool is_vacuum(struct pglog_text message) {
 }
 
 static void put_vacuum(struct buf *out, struct pglog_text message) {
-    put_figures_of(out, "vacuum", message, pglog_vacuum_figures);
+    put_figures_of(out, message, pglog_vacuum_figures);
     put_word(out, "action", starts(message, "automatic analyze ") ? "analyze" : "vacuum");
     struct pglog_text table = rest_from(message, find(message, " of table \"") + strlen(" of table \""));
     const char *end = memchr(table.text, '"', table.len);
@@ -194,7 +204,7 @@ static bool is_lock_wait(struct pglog_text message) {
 }
 
 static void put_temp_file(struct buf *out, struct pglog_text message) {
-    put_figures_of(out, "temp_file", message, pglog_temp_file_figures);
+    put_figures_of(out, message, pglog_temp_file_figures);
     struct pglog_text path = word_after(message, "temporary file: path \"");
     const char *end = path.len ? memchr(path.text, '"', path.len) : NULL;
     if (!end) return;
@@ -202,20 +212,58 @@ static void put_temp_file(struct buf *out, struct pglog_text message) {
     put_text(out, "path", path);
 }
 
-void pglog_put_event(struct buf *out, const struct pglog_fields *fields) {
+enum pglog_event pglog_event_of(const struct pglog_fields *fields) {
     struct pglog_text message = fields->at[PGLOG_MESSAGE];
-    struct pglog_text plan = plan_of(message);
-    const char *action = connection_action(message);
-    if (is_authentication_failure(fields)) put_authentication_failure(out, fields);
-    else if (is_deadlock(fields)) put_deadlock(out, fields);
-    else if (plan.text) put_plan(out, fields, plan);
-    else if (starts(message, "duration: ")) put_figures_of(out, "slow_query", message, pglog_duration_figures);
-    else if (is_failure(fields->at[PGLOG_ERROR_SEVERITY]) && fields->at[PGLOG_STATEMENT].text)
+    if (is_authentication_failure(fields)) return PGLOG_EVENT_AUTHENTICATION_FAILURE;
+    if (is_deadlock(fields)) return PGLOG_EVENT_DEADLOCK;
+    if (plan_of(message).text) return PGLOG_EVENT_PLAN;
+    if (starts(message, "duration: ")) return PGLOG_EVENT_SLOW_QUERY;
+    if (is_failure(fields->at[PGLOG_ERROR_SEVERITY]) && fields->at[PGLOG_STATEMENT].text)
+        return PGLOG_EVENT_QUERY_ERROR;
+    if (connection_action(message)) return PGLOG_EVENT_CONNECTION;
+    if (is_checkpoint(message)) return PGLOG_EVENT_CHECKPOINT;
+    if (is_vacuum(message)) return PGLOG_EVENT_VACUUM;
+    if (is_lock_wait(message)) return PGLOG_EVENT_LOCK_WAIT;
+    if (starts(message, "temporary file: path ")) return PGLOG_EVENT_TEMP_FILE;
+    return PGLOG_EVENT_LOG;
+}
+
+void pglog_put_event(struct buf *out, const struct pglog_fields *fields, enum pglog_event event) {
+    struct pglog_text message = fields->at[PGLOG_MESSAGE];
+    put_word(out, "event_type", pglog_event_name(event));
+    switch (event) {
+    case PGLOG_EVENT_AUTHENTICATION_FAILURE:
+        put_authentication_failure(out, fields);
+        break;
+    case PGLOG_EVENT_DEADLOCK:
+        put_deadlock(out, fields);
+        break;
+    case PGLOG_EVENT_PLAN:
+        put_plan(out, fields, plan_of(message));
+        break;
+    case PGLOG_EVENT_SLOW_QUERY:
+        put_figures_of(out, message, pglog_duration_figures);
+        break;
+    case PGLOG_EVENT_QUERY_ERROR:
         put_query_error(out, fields);
-    else if (action) put_connection(out, fields, action);
-    else if (is_checkpoint(message)) put_figures_of(out, "checkpoint", message, pglog_checkpoint_figures);
-    else if (is_vacuum(message)) put_vacuum(out, message);
-    else if (is_lock_wait(message)) put_figures_of(out, "lock_wait", message, pglog_lock_wait_figures);
-    else if (starts(message, "temporary file: path ")) put_temp_file(out, message);
-    else put_type(out, "log");
+        break;
+    case PGLOG_EVENT_CONNECTION:
+        put_connection(out, fields, connection_action(message));
+        break;
+    case PGLOG_EVENT_CHECKPOINT:
+        put_figures_of(out, message, pglog_checkpoint_figures);
+        break;
+    case PGLOG_EVENT_VACUUM:
+        put_vacuum(out, message);
+        break;
+    case PGLOG_EVENT_LOCK_WAIT:
+        put_figures_of(out, message, pglog_lock_wait_figures);
+        break;
+    case PGLOG_EVENT_TEMP_FILE:
+        put_temp_file(out, message);
+        break;
+    case PGLOG_EVENT_LOG:
+    case PGLOG_EVENT_COUNT:
+        break;
+    }
 }

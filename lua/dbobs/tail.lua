@@ -2,11 +2,13 @@
 --- checkpoint file, over rotations of every kind and over restarts, and moves only behind what was handled.
 ---   for line, at in dbobs.tail { path = "/var/log/app.log", checkpoint = "app.position" } do ... end
 local core = require "dbobs.core.tail"
+local counters = require "dbobs.counters"
 local exactly_once = require "dbobs.tail_exactly_once"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
 local record = require "dbobs.core.record"
 local sink = require "dbobs.sink"
+local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 
 local M = {}
@@ -139,12 +141,15 @@ local LOG_OPTIONS = {
   timezone = "string", envelope = "table", to = "any", fields = "table", count = "function",
   format = { one = { "jsonlog", "csvlog", "stderr" } }, log_line_prefix = "string",
   delivery = { one = { "at_least_once", "exactly_once" } }, position = "string",
+  filter = "table", event = "function",
 }
 
 local function parser_of(given)
   local envelope = { data_type = "log" }
   for name, value in pairs(given.envelope) do envelope[name] = value end
-  return core.pglog(record.writer(envelope), given.timezone, given.format, given.log_line_prefix)
+  local parser, cause = core.pglog(record.writer(envelope), given.timezone, given.format, given.log_line_prefix)
+  if parser and given.filter then parser:filter(given.filter) end
+  return parser, cause
 end
 
 -- What to look at when pieces of a file are no records of its format.
@@ -157,9 +162,34 @@ local IS_IT = {
     .. "another program, or the target's log_line_prefix is not the server's",
 }
 
--- Says when a line's time cannot be told, and once when the file seems to be of another format.
+-- How long after the last dropped event it is told how many there were, in seconds; see src/pglog_filter.c.
+local TELL_DROPPED = 10
+
+-- What of the given function was told last is over when it has worked for so long, in seconds.
+local FUNCTION_SETTLED = 60
+
+-- Tells what the pipeline's function raised; the events went out as they were.
+local function tell_failures(self)
+  local failures, cause = self.core:failures()
+  local now = sys.monotonic()
+  if failures > 0 then
+    counters.add("logs", self.fields.target or self.fields.path, "function_errors", failures)
+    self.failed_at = now
+    self:tell("function", "the function 'event' of the pipeline fails, its events are sent unchanged: " .. cause)
+  elseif self.failed_at and now - self.failed_at > FUNCTION_SETTLED then
+    self.failed_at = nil
+    self:tell("function", nil)
+  end
+end
+
+-- Says when a line's time cannot be told, when events are dropped for the rate, and once when the file seems to be of
+-- another format.
 local function tell_problems(self, parser, format)
-  local undated, example, unparsed = parser:problems()
+  local undated, example, unparsed, dropping = parser:problems()
+  self.look_in = dropping > 0 and TELL_DROPPED or nil
+  tell_failures(self)
+  self:tell("rate", dropping > 0 and "more events come than option 'rate' lets pass: the rest is dropped, and an event "
+    .. "tells how many" or nil)
   if unparsed > 0 and not self.told_unparsed then
     self.told_unparsed = true
     log.warn(IS_IT[format or "jsonlog"], self.fields)
@@ -224,9 +254,10 @@ end
 ---@param given table path, checkpoint, from, poll, grace as with dbobs.tail; format ("jsonlog" by default, "csvlog" or
 --- "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
 --- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called
---- with the lines sent; fields for our own log. delivery = "exactly_once": `to` is one of kafka:exactly_once, and the
---- position is kept in Kafka under the key `position`; waits until it is known. A checkpoint file that is there then
---- says where the very first start begins, and is not written.
+--- with the lines sent; fields for our own log; filter: what dbobs.log_filter makes of the collector's options; event:
+--- a function that sees each record, see pipelines/collectors/logs.lua. delivery = "exactly_once": `to` is one of
+--- kafka:exactly_once, and the position is kept in Kafka under the key `position`; waits until it is known. A
+--- checkpoint file that is there then says where the very first start begins, and is not written.
 ---@return dbobs.server_log|dbobs.server_log.exactly_once|nil, string|nil error
 ---@return boolean|nil final it is no use to try again
 function M.server_log(given)
@@ -242,7 +273,7 @@ function M.server_log(given)
   object, cause = open(file, given.fields)
   if not object then return nil, cause end
   return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count,
-    checkpoint = checkpoint, format = given.format }, server_log)
+    checkpoint = checkpoint, format = given.format, event = given.event }, server_log)
 end
 
 --- One turn: sends what there is, up to some megabytes, or until the topic is full.
@@ -250,7 +281,7 @@ end
 ---@return string|number lines
 function server_log:turn()
   self.follower:attend()
-  local outcome, lines = self.follower.core:pump(self.parser, self.to)
+  local outcome, lines = self.follower.core:pump(self.parser, self.to, self.event)
   if outcome and lines > 0 and self.count then self.count(lines) end
   tell_problems(self.follower, self.parser, self.format)
   return outcome, lines
@@ -260,7 +291,7 @@ local function send_all(self)
   while true do
     local outcome, cause = self:turn()
     if not outcome then return nil, cause end
-    if outcome == "wait" then task.wait(self.follower.core)
+    if outcome == "wait" then task.wait(self.follower.core, self.follower.look_in)
     elseif outcome == "full" then task.wait(self.to, 10)
     else task.wait(nil, 0) end
   end

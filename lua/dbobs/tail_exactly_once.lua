@@ -54,7 +54,7 @@ function M.new(given, parser, open, tell)
   if not result[1] then error(result[2], 0) end
   if not follower then return nil, cause, final end
   return setmetatable({ follower = follower, parser = parser, to = to, count = given.count, tell = tell,
-    next_quiet = 0 }, server_log)
+    event = given.event, next_quiet = 0 }, server_log)
 end
 
 -- Commits what was sent. Returns true; false when it was rolled back, so that it is sent again; nil and the error.
@@ -91,7 +91,7 @@ end
 ---@return string|number lines, boolean|nil final
 function server_log:turn()
   self.follower:attend()
-  local outcome, lines = self.follower.core:pump(self.parser, self.to.core)
+  local outcome, lines = self.follower.core:pump(self.parser, self.to.core, self.event)
   if outcome and lines > 0 and self.count then self.count(lines) end
   self.tell(self.follower)
   if not outcome then return nil, lines end
@@ -110,7 +110,8 @@ local function pause(self, outcome)
   local records, _, age = self.to:status()
   local left
   if records > 0 then left = math.max(self.to.every - age, 0)
-  elseif is_unsaved(self) then left = math.max(self.next_quiet - sys.monotonic(), 0) end
+  elseif is_unsaved(self) then left = math.max(self.next_quiet - sys.monotonic(), 0)
+  else left = self.follower.look_in end
   return task.wait(self.follower.core, left)
 end
 

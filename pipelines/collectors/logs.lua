@@ -4,6 +4,7 @@ local activity = require "dbobs.activity"
 local dbobs = require "dbobs"
 local events = require "events"
 local log = dbobs.log
+local log_filter = require "dbobs.log_filter"
 
 local collector = {
   name = "logs",
@@ -11,14 +12,32 @@ local collector = {
   -- delivery: what of the server's log comes twice when dbobs or Kafka is killed. "at_least_once": what was on its way.
   -- "exactly_once": nothing, for a reader with isolation.level read_committed; lines and position go to Kafka in one
   -- transaction, see kafka:exactly_once. positions: the topic in which positions are kept then.
-  options = { events = {}, delivery = "at_least_once", positions = "dbobs-positions" },
+  --
+  -- Of the server's log everything is sent, unless one of these says less:
+  -- min_level: "warning" leaves out what is less severe: debug, info (LOG, INFO, NOTICE: connections, checkpoints, slow
+  --   statements are LOG), warning, error, critical (FATAL, PANIC). Lines that are no records have none and are sent.
+  -- event_types: { connection = false } leaves these out, { "query_error", "deadlock" } sends only those.
+  -- log_databases: { "app", "shop_*" } sends only records of these, and those of no database.
+  -- sample: { connection = 0.1 } sends a tenth: whole sessions, always the same ones.
+  -- rate: so many events a second of the log's own time, with bursts of five seconds' worth, of which the last fifth is
+  --   for errors. How many were dropped is told in an event of its own (payload.dropped_events) every ten seconds.
+  -- event: a function that sees each record as it will be sent (see proto/contract.md) and may change it:
+  --     event = function(event)
+  --       if event.payload.event_type == "checkpoint" then return false end -- not sent
+  --       event.tags.team = "billing"
+  --       if event.payload.query then event.payload.query = event.payload.query:gsub("%d+", "?") end
+  --     end
+  --   It must not wait. When it fails, the record is sent unchanged, and the log says why.
+  options = { events = {}, delivery = "at_least_once", positions = "dbobs-positions", min_level = "debug",
+    event_types = {}, log_databases = {}, sample = {}, rate = 0, event = false },
+  kinds = { event = "function" },
 }
 
 function collector.problem(options)
   if options.delivery ~= "at_least_once" and options.delivery ~= "exactly_once" then
     return ("option 'delivery' must be at_least_once or exactly_once, got '%s'"):format(options.delivery)
   end
-  return activity.problem(events, options.events)
+  return log_filter.problem(options) or activity.problem(events, options.events)
 end
 
 function collector.collect(run)
@@ -87,6 +106,8 @@ function collector.follow(run)
     delivery = to ~= run.sink and "exactly_once" or nil,
     position = ("%s.logs"):format(run.target.name),
     to = to,
+    filter = log_filter.filter(run.options),
+    event = run.options.event or nil,
     count = function(lines) run:count("lines", lines) end,
     fields = { target = run.target.name, collector = "logs" },
   }
