@@ -147,6 +147,7 @@ static char *joined(const char *path, const char *suffix) {
     return text.data;
 }
 
+// 0, -1 when it cannot be locked, -2 when another process has it.
 static int lock(struct checkpoint *checkpoint, char *error, size_t size) {
     char *path = joined(checkpoint->path, ".lock");
     checkpoint->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -161,7 +162,7 @@ static int lock(struct checkpoint *checkpoint, char *error, size_t size) {
         holder[len > 0 ? strcspn(holder, "\n") : 0] = '\0';
         snprintf(error, size, "the checkpoint %s is in use by another dbobs (process %s): one of the two must stop",
                  checkpoint->path, *holder ? holder : "unknown");
-        return -1;
+        return -2;
     }
     // Only for the message above: who holds the lock is the kernel's to know.
     int len = snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
@@ -200,7 +201,8 @@ int checkpoint_open(struct checkpoint *checkpoint, const char *path, char *note,
     checkpoint->path = xstrdup(path);
     struct buf text = {0};
     make_directories(path);
-    if (lock(checkpoint, error, size)) goto fail;
+    int locked = lock(checkpoint, error, size);
+    if (locked) goto fail;
     if (read_file(path, &text)) {
         snprintf(error, size, "cannot read the checkpoint %s: %s", path, strerror(errno));
         goto fail;
@@ -217,7 +219,7 @@ int checkpoint_open(struct checkpoint *checkpoint, const char *path, char *note,
 fail:
     buf_free(&text);
     checkpoint_close(checkpoint);
-    return -1;
+    return locked == -2 ? -2 : -1;
 }
 
 // Makes a rename in the directory of path last over a power cut.

@@ -31,8 +31,8 @@ struct checkpoint {
 };
 
 // Locks and reads the file; one that is not there has no positions, its directories are made. A damaged one is renamed
-// to "<path>.damaged" and `note` says so ("" else). -1 with `error`: another process uses it, it is not accessible, or
-// a newer dbobs wrote it. path NULL: a checkpoint that is never written.
+// to "<path>.damaged" and `note` says so ("" else). -1 with `error`: it is not accessible, or
+// a newer dbobs wrote it; -2 with `error`: another process uses it. path NULL: a checkpoint that is never written.
 int checkpoint_open(struct checkpoint *checkpoint, const char *path, char *note, char *error, size_t size);
 void checkpoint_close(struct checkpoint *checkpoint);
 

@@ -41,10 +41,12 @@ static uint64_t milliseconds(lua_State *lua, const char *name, double fallback) 
     return (uint64_t)fmax(seconds * 1000, 1);
 }
 
-// open{path=, checkpoint= | positions=, from="beginning"|"end", poll=, grace=} -> follower | nil, error
+// open{path=, suffix=, checkpoint= | positions=, from="beginning"|"end", poll=, grace=} -> follower | nil, error,
+// whether another process uses the checkpoint
 static int l_open(lua_State *lua) {
     luaL_checktype(lua, 1, LUA_TTABLE);
     struct tail_options options = {.path = luax_field_string(lua, 1, "path", ""),
+                                   .suffix = luax_field_string(lua, 1, "suffix", NULL),
                                    .checkpoint = luax_field_string(lua, 1, "checkpoint", NULL),
                                    .positions = luax_field_string(lua, 1, "positions", NULL),
                                    .from_end = strcmp(luax_field_string(lua, 1, "from", "beginning"), "end") == 0,
@@ -52,8 +54,13 @@ static int l_open(lua_State *lua) {
                                    .grace_ms = milliseconds(lua, "grace", 10)};
     char error[1024];
     struct follower *follower = luax_new(lua, TAIL_CLASS, sizeof *follower);
-    follower->tail = tail_open(&vm_of(lua)->loop, &options, error, sizeof error);
-    if (!follower->tail) return luax_fail(lua, "tail.open: %s", error);
+    bool in_use;
+    follower->tail = tail_open(&vm_of(lua)->loop, &options, &in_use, error, sizeof error);
+    if (!follower->tail) {
+        luax_fail(lua, "tail.open: %s", error);
+        lua_pushboolean(lua, in_use);
+        return 3;
+    }
     follower->batch = batch_new();
     return 1;
 }

@@ -4,7 +4,6 @@
 #include "tail.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +34,7 @@ void tail_unref(struct tail *tail) {
     checkpoint_close(&tail->checkpoint);
     buf_free(&tail->buffer);
     free(tail->pattern);
+    free(tail->suffix);
     free(tail);
 }
 
@@ -61,10 +61,12 @@ void tail_set_cut(struct tail *tail, tail_cut *cut, void *argument) {
     tail->cut_argument = argument;
 }
 
-struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char *error, size_t size) {
+struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool *in_use, char *error, size_t size) {
     char note[512];
     struct tail *tail = xcalloc(1, sizeof *tail);
-    if (checkpoint_open(&tail->checkpoint, options->checkpoint, note, error, size)) {
+    int opened = checkpoint_open(&tail->checkpoint, options->checkpoint, note, error, size);
+    *in_use = opened == -2;
+    if (opened) {
         free(tail);
         return NULL;
     }
@@ -79,6 +81,7 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char
     }
     tail->elsewhere = options->positions != NULL;
     tail->pattern = xstrdup(options->path);
+    tail->suffix = options->suffix ? xstrdup(options->suffix) : NULL;
     tail->is_pattern = strpbrk(options->path, "*?[") != NULL;
     tail->from_end = options->from_end;
     tail->poll_ms = options->poll_ms;
@@ -92,6 +95,7 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char
     uv_timer_init(loop, &tail->quiet);
     uv_fs_event_init(loop, &tail->watch);
     if (*note) tail_note(tail, "%s", note);
+    tail_look_for_directory(tail);
     tail_restore(tail);
     watch_directory(tail);
     tail_scan(tail, true);
@@ -166,7 +170,7 @@ static const char *base_name(const char *path) {
 // Something happened in the directory. What concerns none of our files wakes nobody: it may be our own log there.
 static void on_watch(uv_fs_event_t *watch, const char *name, int events, int status) {
     struct tail *tail = watch->data;
-    bool ours = status < 0 || !name || fnmatch(base_name(tail->pattern), name, 0) == 0;
+    bool ours = status < 0 || !name || tail_is_log(tail, name);
     for (struct tail_file *file = tail->files; file; file = file->next) {
         if (name && strcmp(base_name(file->path), name) != 0) continue;
         file->eof_ns = 0;

@@ -16,7 +16,8 @@
 struct tail;
 
 struct tail_options {
-    const char *path;        // a file, or a pattern with * ? [ ]
+    const char *path;        // a file, a directory, or a pattern with * ? [ ]
+    const char *suffix;      // of a directory: its logs end so; "": those that end in no suffix of another format
     const char *checkpoint;  // NULL: positions are not kept in a file
     // Instead of a checkpoint file: what tail_positions wrote, kept elsewhere; "" at the first start. NULL: not so.
     const char *positions;
@@ -35,8 +36,8 @@ struct tail_line {
     int64_t offset;          // of the line's first byte
 };
 
-// NULL with `error` when the checkpoint cannot be used.
-struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, char *error, size_t size);
+// NULL with `error` when the checkpoint cannot be used; *in_use: because another process does.
+struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool *in_use, char *error, size_t size);
 // Writes the checkpoint once more and frees.
 void tail_close(struct tail *tail);
 

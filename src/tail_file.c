@@ -27,10 +27,7 @@ int tail_file_open(const char *path, struct stat *status, char *error, size_t si
     }
     if (fstat(fd, status) == 0 && S_ISREG(status->st_mode)) return fd;
 irregular:
-    if (S_ISDIR(status->st_mode))
-        snprintf(error, size,
-                 "cannot follow %s: it is a directory; a pattern such as %s/*.json follows the files in it", path,
-                 path);
+    if (S_ISDIR(status->st_mode)) snprintf(error, size, "cannot follow %s: it is a directory", path);
     else snprintf(error, size, "cannot follow %s: it is no regular file", path);
     if (fd >= 0) close(fd);
     return -1;

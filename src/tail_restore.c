@@ -1,7 +1,6 @@
 // What happened while nobody read: files were renamed, copied, truncated, compressed or removed, and others came and
 // were rotated away. Each position's file is found by its identity; what was written after the newest of them belongs
 // to nobody yet, and is read from its beginning.
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -69,7 +68,7 @@ static bool is_missed(const struct restored *restored, struct tail_listed *liste
     const char *name = base_name(listed->path);
     const char *pattern = base_name(tail->pattern);
     bool ours = false, later = false;
-    if (tail->is_pattern && fnmatch(pattern, name, FNM_PERIOD) == 0 && !listed->archive) return false;
+    if (tail->is_pattern && tail_is_log(tail, name)) return false;
     for (size_t i = 0; i < restored->count && !later; i++) {
         const struct moved *moved = &restored->moved[i];
         const char *base = tail->is_pattern ? base_name(moved->position->path) : pattern;
@@ -79,7 +78,7 @@ static bool is_missed(const struct restored *restored, struct tail_listed *liste
     }
     if (tail->is_pattern && listed->archive) {
         char *stem = xstrndup(name, tail_archive_stem(name));
-        ours |= fnmatch(pattern, stem, FNM_PERIOD) == 0;
+        ours |= tail_is_log(tail, stem);
         free(stem);
     }
     if (!ours || (!later && tail_file_mtime_ns(&listed->status) < restored->newest_ns)) return false;

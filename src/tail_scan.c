@@ -2,6 +2,7 @@
 // file is let go only at its end, acknowledged, with its successor there.
 #include <dirent.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,12 +110,15 @@ static void look_at_copy(const struct tail *tail, struct tail_file *file, const 
 }
 
 // Looks at one path: a file that is followed already, or one to follow. The first problem is written to `problem`.
-static void look_at(struct tail *tail, const char *path, struct tail_finds *finds, char *problem, size_t size) {
+// A directory among the files of a pattern is none of them.
+static bool look_at(struct tail *tail, const char *path, struct tail_finds *finds, char *problem, size_t size) {
     char error[512] = "";
     struct stat status;
     if (stat(path, &status)) {
         if (errno == ENOENT) snprintf(error, sizeof error, "there is no file %s yet: waiting for it", path);
         else snprintf(error, sizeof error, "cannot read %s: %s", path, strerror(errno));
+    } else if (tail->is_pattern && S_ISDIR(status.st_mode)) {
+        return false;
     } else {
         struct tail_file *file = tail_known(tail, &status);
         if (file) {
@@ -124,12 +128,52 @@ static void look_at(struct tail *tail, const char *path, struct tail_finds *find
                 file->path = xstrdup(path);
             }
             if (file->copy) look_at_copy(tail, file, &status);
-            return;
+            return true;
         }
         int fd = tail_file_open(path, &status, error, sizeof error);
         if (fd >= 0) tail_add_find(finds, path, fd, &status);
     }
     if (!*problem) snprintf(problem, size, "%s", error);
+    return true;
+}
+
+void tail_look_for_directory(struct tail *tail) {
+    struct stat status;
+    struct buf pattern = {0};
+    if (tail->is_pattern || stat(tail->pattern, &status) || !S_ISDIR(status.st_mode)) return;
+    size_t len = strlen(tail->pattern);
+    while (len > 1 && tail->pattern[len - 1] == '/') len--;
+    buf_put(&pattern, tail->pattern, len);
+    buf_put(&pattern, "/*", sizeof "/*");
+    free(tail->pattern);
+    tail->pattern = pattern.data;
+    tail->is_pattern = tail->is_directory = true;
+    // Up to now the directory was watched in which it is.
+    if (tail->watching) uv_fs_event_stop(&tail->watch);
+    tail->watching = false;
+}
+
+static bool ends_in(const char *name, const char *suffix) {
+    size_t len = strlen(name), rest = strlen(suffix);
+    return len > rest && strcmp(name + len - rest, suffix) == 0;
+}
+
+bool tail_is_log(const struct tail *tail, const char *name) {
+    const char *slash = strrchr(tail->pattern, '/');
+    const char *pattern = slash ? slash + 1 : tail->pattern;
+    if (!tail->is_pattern) return strcmp(pattern, name) == 0;
+    // The log that it was compressed from was read before, or is found by its position.
+    if (fnmatch(pattern, name, FNM_PERIOD) != 0 || name[tail_archive_stem(name)]) return false;
+    if (!tail->is_directory || !tail->suffix) return true;
+    // A server with several formats writes them side by side.
+    if (!*tail->suffix) return !ends_in(name, ".json") && !ends_in(name, ".csv");
+    return ends_in(name, tail->suffix);
+}
+
+// Our own checkpoint may be kept beside the logs.
+static bool is_checkpoint(const struct tail *tail, const char *path) {
+    const char *own = tail->checkpoint.path;
+    return own && strncmp(path, own, strlen(own)) == 0;
 }
 
 static void look_at_pattern(struct tail *tail, struct tail_finds *finds, char *problem, size_t size) {
@@ -138,12 +182,14 @@ static void look_at_pattern(struct tail *tail, struct tail_finds *finds, char *p
     size_t logs = 0;
     for (size_t i = 0; result == 0 && i < matches.gl_pathc; i++) {
         const char *path = matches.gl_pathv[i];
-        // The log it was compressed from was read before, or is found by its position.
-        if (path[tail_archive_stem(path)]) continue;
-        look_at(tail, path, finds, problem, size);
-        logs++;
+        const char *slash = strrchr(path, '/');
+        if (!tail_is_log(tail, slash ? slash + 1 : path) || is_checkpoint(tail, path)) continue;
+        logs += look_at(tail, path, finds, problem, size);
     }
-    if (result == GLOB_NOMATCH || (result == 0 && !logs))
+    if (result == 0 && !logs && tail->is_directory)
+        snprintf(problem, size, "no log is in %.*s yet: waiting for one", (int)strlen(tail->pattern) - 2,
+                 tail->pattern);
+    else if (result == GLOB_NOMATCH || (result == 0 && !logs))
         snprintf(problem, size, "no file matches %s yet: waiting for one", tail->pattern);
     else if (result) snprintf(problem, size, "cannot look for files like %s: %s", tail->pattern, strerror(errno));
     globfree(&matches);
@@ -218,9 +264,10 @@ void tail_scan(struct tail *tail, bool first) {
     struct tail_finds finds = {0};
     char problem[512] = "";
     tail->look = false;
+    tail_look_for_directory(tail);
     for (struct tail_file *file = tail->files; file; file = file->next) file->listed = false;
     if (tail->is_pattern) look_at_pattern(tail, &finds, problem, sizeof problem);
-    else look_at(tail, tail->pattern, &finds, problem, sizeof problem);
+    else (void)look_at(tail, tail->pattern, &finds, problem, sizeof problem);
     for (struct tail_file *file = tail->files; file; file = file->next) {
         // From now on somebody may still write to it for a while.
         if (!file->gone && !file->listed && file->eof_ns) file->eof_ns = file->rested_ns = clock_monotonic_ns();

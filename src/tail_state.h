@@ -26,7 +26,9 @@ struct tail_note {
 struct tail {
     char *pattern;
     bool is_pattern;
-    bool from_end;  // only for files found by the first look
+    bool is_directory;  // the pattern is that of all files of one
+    char *suffix;       // see tail_options
+    bool from_end;      // only for files found by the first look
     uint64_t poll_ms, grace_ms;
 
     uv_timer_t timer;
@@ -68,6 +70,10 @@ struct tail {
 
 // tail_scan.c: looks which files there are. first: files not known are those of the start.
 void tail_scan(struct tail *tail, bool first);
+// Makes the path the pattern of a directory's files when it is a directory.
+void tail_look_for_directory(struct tail *tail);
+// Whether a file of that name, in the directory where logs are looked for, is one. What is compressed is none.
+bool tail_is_log(const struct tail *tail, const char *name);
 // The file was truncated and begun anew: the rest of the old one is read from its copy when there is one.
 void tail_begin_anew(struct tail *tail, struct tail_file *file);
 // Drops files that are gone, read and acknowledged.

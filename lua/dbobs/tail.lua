@@ -33,8 +33,8 @@ local function check(given, known, what)
 end
 
 local function open(given, fields)
-  local object, cause = core.open(given)
-  if not object then return nil, cause end
+  local object, cause, in_use = core.open(given)
+  if not object then return nil, cause, in_use end
   fields = fields or {}
   fields.path = given.path
   return setmetatable({ core = object, fields = fields, failures = 0, told = {} }, follower)
@@ -125,7 +125,8 @@ function follower:close()
 end
 
 setmetatable(M, {
-  --- Follows a file, or the files that a pattern matches.
+  --- Follows a file, or the files of a directory or that a pattern matches. What is compressed is read only where it
+  --- is the rest of a log that was rotated while nobody read it.
   ---@param given {path: string, checkpoint: string|nil, from: string|nil, poll: string|nil, grace: string|nil}
   --- without checkpoint the position is forgotten; from: where files begin that are there at the first start; poll: how
   --- often to look where the system tells nothing; grace: how long a rotated file is read on
@@ -199,6 +200,9 @@ local function tell_problems(self, parser, format)
     .. "were read: set log_timezone of the target to the server's log_timezone"):format(example) or nil)
 end
 
+-- How the logs of a format end in a directory where a server writes several: see log_destination of PostgreSQL.
+local SUFFIX = { jsonlog = ".json", csvlog = ".csv", stderr = "" }
+
 --- Whether instants in a zone can be told.
 ---@param zone string like "Europe/Berlin"
 ---@return boolean|nil ok, string|nil problem
@@ -210,10 +214,11 @@ function M.check_zone(zone)
 end
 
 --- What there is to follow at a path.
----@param path string a file or pattern
+---@param path string a file, directory or pattern
+---@param format "jsonlog"|"csvlog"|"stderr"|nil
 ---@return string|nil text, string|nil problem why nothing can be followed
-function M.describe(path)
-  local object, cause = core.open { path = path }
+function M.describe(path, format)
+  local object, cause = core.open { path = path, suffix = SUFFIX[format] }
   if not object then return nil, cause end
   local problem = object:conditions()
   local size, _, files = object:progress()
@@ -241,16 +246,30 @@ local function check_exactly_once(given)
   end
 end
 
+--- For how many seconds a follower waits for the checkpoint of a process that is ending, before it says that two use
+--- the same.
+M.HANDOVER = 10
+
+local function open_in_turn(file, fields)
+  local late = sys.monotonic() + M.HANDOVER
+  while true do
+    local object, cause, in_use = open(file, fields)
+    if object or not in_use or sys.monotonic() >= late then return object, cause, in_use end
+    task.wait(nil, 0.2)
+  end
+end
+
 local function follow_exactly_once(given, parser)
   check_exactly_once(given)
   return exactly_once.new(given, parser, function(positions)
-    local file = { positions = positions }
+    local file = { positions = positions, suffix = SUFFIX[given.format or "jsonlog"] }
     for name in pairs(OPTIONS) do file[name] = name ~= "checkpoint" and given[name] or nil end
     return open(file, given.fields)
   end, function(object) tell_problems(object, parser, given.format) end)
 end
 
---- Follows a PostgreSQL server log: each record of it becomes one of raw-logs.
+--- Follows a PostgreSQL server log: each record of it becomes one of raw-logs. Of a directory only the files of the
+--- format are read: .json, .csv, or for stderr all others.
 ---@param given table path, checkpoint, from, poll, grace as with dbobs.tail; format ("jsonlog" by default, "csvlog" or
 --- "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
 --- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called
@@ -267,11 +286,11 @@ function M.server_log(given)
   local checkpoint = given.checkpoint or given.path
   if draining[checkpoint] then task.join(draining[checkpoint]) end
   if given.delivery == "exactly_once" then return follow_exactly_once(given, parser) end
-  local object
-  local file = {}
+  local file = { suffix = SUFFIX[given.format or "jsonlog"] }
   for name in pairs(OPTIONS) do file[name] = given[name] end
-  object, cause = open(file, given.fields)
-  if not object then return nil, cause end
+  local object, in_use
+  object, cause, in_use = open_in_turn(file, given.fields)
+  if not object then return nil, cause, in_use end
   return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count,
     checkpoint = checkpoint, format = given.format, event = given.event }, server_log)
 end

@@ -123,7 +123,7 @@ function collector.check(run)
   local ok
   ok, cause = dbobs.tail.check_zone(settings.log_timezone)
   if not ok then return nil, cause end
-  return dbobs.tail.describe(run.target.options.log_file)
+  return dbobs.tail.describe(run.target.options.log_file, log_format(run.target.options))
 end
 
 return collector

@@ -238,6 +238,71 @@ describe("rotation", function()
   end)
 end)
 
+describe("a directory", function()
+  local function logs(names)
+    for _, name in ipairs(names) do write(("%s/%s"):format(path, name), name .. "\n") end
+  end
+
+  local function sorted(follower, n)
+    local seen = {}
+    for one in next_lines(follower, n):gmatch "[^|]+" do seen[#seen + 1] = one end
+    table.sort(seen)
+    return table.concat(seen, " ")
+  end
+
+  it("is followed like a pattern of all its files, also when it comes later", function()
+    local seen = told(function()
+      local follower = follow()
+      nothing(follower)
+      lfs.mkdir(path)
+      logs { "a.json", "b.log", "c", ".hidden", "d.log.gz" }
+      lfs.mkdir(path .. "/e")
+      assert.equal("a.json b.log c", sorted(follower, 3))
+      logs { "f", "a.json" }
+      assert.equal("a.json f", sorted(follower, 2))
+      nothing(follower)
+    end)
+    assert.equal(("there is no file %s yet: waiting for it\nover: there is no file %s yet: waiting for it"):format(
+      path, path), seen)
+  end)
+
+  it("has logs of several formats, of which those of one are read", function()
+    lfs.mkdir(path)
+    for format, names in pairs { jsonlog = "a.json b.json", csvlog = "a.csv", stderr = "a.log a.log.1" } do
+      logs { "a.json", "b.json", "a.csv", "a.log", "a.log.1" }
+      local out = memory()
+      local object = assert(tail.server_log { path = path .. "/", format = format, log_line_prefix = "%m ", to = out,
+        envelope = { host = "h", port = 5432, database = "d", environment = "e", tags = {} }, poll = "20ms" })
+      local seen = {}
+      task.deadline("500ms", function() object:run() end)
+      for _, one in ipairs(out:take()) do seen[cjson.decode(one.value).payload.text] = true end
+      local read = {}
+      for name in pairs(seen) do read[#read + 1] = name end
+      table.sort(read)
+      assert.equal(names, table.concat(read, " "))
+      for _, name in ipairs { "a.json", "b.json", "a.csv", "a.log", "a.log.1" } do os.remove(path .. "/" .. name) end
+    end
+  end)
+
+  it("without a log of the format says so", function()
+    lfs.mkdir(path)
+    logs { "a.log" }
+    local _, cause = tail.describe(path, "jsonlog")
+    assert.equal(("no log is in %s yet: waiting for one"):format(path), cause)
+    assert.matches("1 file, 0.0 MB", (tail.describe(path, "stderr")))
+  end)
+
+  it("can hold the checkpoint, which is no log", function()
+    lfs.mkdir(path)
+    checkpoint = path .. "/state"
+    logs { "a" }
+    local follower = follow()
+    assert.equal("a", next_lines(follower, 1))
+    follower:flush()
+    nothing(follower)
+  end)
+end)
+
 describe("a pattern", function()
   local pattern
   before_each(function() pattern = directory .. "/*.json" end)
@@ -291,15 +356,12 @@ describe("a path that cannot be followed", function()
       path, path), seen)
   end)
 
-  it("can be a directory or a named pipe", function()
-    lfs.mkdir(path)
-    assert.matches("cannot follow " .. path .. ": it is a directory; a pattern such as " .. path
-      .. "/*.json follows the files in it",
-      told(function() nothing(follow()) end), 1, true)
-    path = directory .. "/pipe"
+  it("can be a named pipe, whose writer is left waiting", function()
     servers.shell("mkfifo " .. path)
-    checkpoint = directory .. "/other.json"
+    servers.shell(("(echo >%s; echo written >%s.out) >/dev/null 2>&1 &"):format(path, path))
     assert.matches("it is no regular file", told(function() nothing(follow()) end), 1, true)
+    assert.is_nil(lfs.attributes(path .. ".out"))
+    servers.shell(("cat %s"):format(path))
   end)
 
   it("is misuse without a path or with a misspelt option", function()
@@ -365,7 +427,23 @@ describe("a checkpoint", function()
     local second, cause = tail { path = path, checkpoint = checkpoint }
     assert.is_nil(second)
     assert.matches("is in use by another dbobs %(process %d+%): one of the two must stop", cause)
-    first:close()
+    -- A server's log waits for one that is ending, and is not begun again when it does not end.
+    local handover = tail.HANDOVER
+    finally(function() tail.HANDOVER = handover end)
+    tail.HANDOVER = 0.1
+    local log_of = { path = path, checkpoint = checkpoint, to = memory(),
+      envelope = { host = "h", port = 5432, database = "d", environment = "e", tags = {} } }
+    local final
+    second, cause, final = tail.server_log(log_of)
+    assert.is_nil(second)
+    assert.matches("is in use by another dbobs", cause)
+    assert.is_true(final)
+    tail.HANDOVER = 60
+    task.spawn(function()
+      task.wait(nil, 0.1)
+      first:close()
+    end)
+    tail.server_log(log_of):close()
     follow()
   end)
 
