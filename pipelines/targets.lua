@@ -3,8 +3,8 @@
 --
 -- Every libpq parameter can stand here under its own name (host, port, user, dbname, password, sslmode, service, ...);
 -- what is left out comes from the PG* environment variables, the service file and the password file, as with psql.
--- Ours are: name, environment, tags, password_command, log_file, log_format, log_timezone, log_line_prefix, databases,
--- exclude_databases, connections, connect_timeout, statement_timeout, lock_timeout.
+-- Ours are: name, environment, tags, password_command, log_source, log_file, log_directory, log_format, log_timezone,
+-- log_line_prefix, databases, exclude_databases, connections, connect_timeout, statement_timeout, lock_timeout.
 --
 -- connections: how many connections to single databases stay open between two collections, beside the one to `dbname`.
 -- By default 100, but at most a third of the server's max_connections, and none behind a pooler. One that stays costs
@@ -27,6 +27,8 @@ return {
     -- named *.json are read as jsonlog, *.csv as csvlog, others as the plain format (also as a container runtime stores
     -- it); log_format = "jsonlog", "csvlog" or "stderr" says otherwise. Time zone and prefix are asked from the server.
     log_file = dbobs.env "POSTGRES_LOG_FILE",
+    -- log_source = "file" asks the server where its files are and how they are written, and notices when that changes;
+    -- log_directory = "/mnt/db1-log" says where their directory is seen from here.
 
     -- tags = { team = "billing" },
   },

@@ -41,8 +41,15 @@ static uint64_t milliseconds(lua_State *lua, const char *name, double fallback) 
     return (uint64_t)fmax(seconds * 1000, 1);
 }
 
-// open{path=, suffix=, checkpoint= | positions=, from="beginning"|"end", poll=, grace=} -> follower | nil, error,
-// whether another process uses the checkpoint
+static int64_t since(lua_State *lua) {
+    lua_getfield(lua, 1, "since");
+    int64_t since_us = (int64_t)luaL_optnumber(lua, -1, 0);
+    lua_pop(lua, 1);
+    return since_us;
+}
+
+// open{path=, suffix=, checkpoint= | positions=, from="beginning"|"end", since=microseconds since 1970, poll=, grace=}
+// -> follower | nil, error, whether another process uses the checkpoint
 static int l_open(lua_State *lua) {
     luaL_checktype(lua, 1, LUA_TTABLE);
     struct tail_options options = {.path = luax_field_string(lua, 1, "path", ""),
@@ -50,6 +57,7 @@ static int l_open(lua_State *lua) {
                                    .checkpoint = luax_field_string(lua, 1, "checkpoint", NULL),
                                    .positions = luax_field_string(lua, 1, "positions", NULL),
                                    .from_end = strcmp(luax_field_string(lua, 1, "from", "beginning"), "end") == 0,
+                                   .since_us = since(lua),
                                    .poll_ms = milliseconds(lua, "poll", 1),
                                    .grace_ms = milliseconds(lua, "grace", 10)};
     char error[1024];

@@ -84,6 +84,7 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool
     tail->suffix = options->suffix ? xstrdup(options->suffix) : NULL;
     tail->is_pattern = strpbrk(options->path, "*?[") != NULL;
     tail->from_end = options->from_end;
+    tail->since_us = options->since_us;
     tail->poll_ms = options->poll_ms;
     tail->grace_ms = options->grace_ms;
     tail->segments_end = &tail->segments;

@@ -22,6 +22,7 @@ struct tail_options {
     // Instead of a checkpoint file: what tail_positions wrote, kept elsewhere; "" at the first start. NULL: not so.
     const char *positions;
     bool from_end;      // files that are there at the first start are read from their end on
+    int64_t since_us;   // files found at the start and not written since are read from their end on; 0: none
     uint64_t poll_ms;   // between two looks at files and directory
     uint64_t grace_ms;  // how long a rotated file is read on after its end was reached
 };

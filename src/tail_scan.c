@@ -59,6 +59,11 @@ static bool is_copy(const struct tail *tail, int fd, const struct stat *status) 
     return false;
 }
 
+// Whether a file that is there at the start, and that no position is known of, is of no interest up to now.
+static bool is_read_from_end(const struct tail *tail, const struct stat *status) {
+    return tail->from_end || tail_file_mtime_ns(status) / 1000 < tail->since_us;
+}
+
 static void follow(struct tail *tail, struct tail_found *found, bool first) {
     struct tail_file *file = tail_file_new(found->path, found->fd, &found->status);
     file->listed = true;
@@ -68,7 +73,7 @@ static void follow(struct tail *tail, struct tail_found *found, bool first) {
         file->seen_size = found->status.st_size;
         close(file->fd);
         file->fd = -1;
-    } else if (first && tail->from_end && tail_file_identify(file) > 0) {
+    } else if (first && is_read_from_end(tail, &found->status) && tail_file_identify(file) > 0) {
         file->read = file->acked = last_line_end(file->fd, found->status.st_size);
     }
     tail_append(tail, file);

@@ -29,6 +29,7 @@ struct tail {
     bool is_directory;  // the pattern is that of all files of one
     char *suffix;       // see tail_options
     bool from_end;      // only for files found by the first look
+    int64_t since_us;
     uint64_t poll_ms, grace_ms;
 
     uv_timer_t timer;

@@ -14,11 +14,14 @@ local task = require "dbobs.task"
 local M = {}
 
 local OPTIONS = {
-  path = "string", checkpoint = "string", from = { one = { "beginning", "end" } },
+  path = "string", checkpoint = "string", from = { one = { "beginning", "end" } }, since = "number",
   poll = "duration", grace = "duration",
 }
 
 local FIRST_PAUSE, LONGEST_PAUSE = 1, 60
+
+-- How often a server log looks around while nothing comes, in seconds.
+local LOOK = 5
 
 ---@class dbobs.follower
 local follower = {}
@@ -32,12 +35,13 @@ local function check(given, known, what)
   if not given.path then error(what .. ": option 'path' is missing: the file, or a pattern like /var/log/*.json", 3) end
 end
 
-local function open(given, fields)
+local function open(given, fields, look_every)
   local object, cause, in_use = core.open(given)
   if not object then return nil, cause, in_use end
   fields = fields or {}
   fields.path = given.path
-  return setmetatable({ core = object, fields = fields, failures = 0, told = {} }, follower)
+  return setmetatable({ core = object, fields = fields, failures = 0, told = {},
+    look_every = look_every }, follower)
 end
 
 -- Tells a condition when it begins, changes and ends.
@@ -100,6 +104,13 @@ function follower:batch()
   return self.current_batch
 end
 
+--- How soon somebody must look again although nothing comes, in seconds; nil: there is no need.
+---@return number|nil
+function follower:look_within()
+  if not self.look_every then return self.look_in end
+  return math.min(self.look_every, self.look_in or self.look_every)
+end
+
 --- How far it is.
 ---@return {size: number, acknowledged: number, files: integer, in_flight: integer, saved: boolean} in bytes
 function follower:progress()
@@ -127,8 +138,10 @@ end
 setmetatable(M, {
   --- Follows a file, or the files of a directory or that a pattern matches. What is compressed is read only where it
   --- is the rest of a log that was rotated while nobody read it.
-  ---@param given {path: string, checkpoint: string|nil, from: string|nil, poll: string|nil, grace: string|nil}
-  --- without checkpoint the position is forgotten; from: where files begin that are there at the first start; poll: how
+  ---@param given {path: string, checkpoint: string|nil, from: string|nil, since: number|nil, poll: string|nil,
+  --- grace: string|nil}
+  --- without checkpoint the position is forgotten; from: where files begin that are there at the first start; since:
+  --- microseconds since 1970, files of unknown position that were last written before begin at their end; poll: how
   --- often to look where the system tells nothing; grace: how long a rotated file is read on
   ---@return dbobs.follower|nil, string|nil error
   __call = function(_, given)
@@ -138,7 +151,8 @@ setmetatable(M, {
 })
 
 local LOG_OPTIONS = {
-  path = "string", checkpoint = "string", from = OPTIONS.from, poll = "duration", grace = "duration",
+  path = "string", checkpoint = "string", from = OPTIONS.from, since = "number", poll = "duration", grace = "duration",
+  finish = "function",
   timezone = "string", envelope = "table", to = "any", fields = "table", count = "function",
   format = { one = { "jsonlog", "csvlog", "stderr" } }, log_line_prefix = "string",
   delivery = { one = { "at_least_once", "exactly_once" } }, position = "string",
@@ -250,10 +264,10 @@ end
 --- the same.
 M.HANDOVER = 10
 
-local function open_in_turn(file, fields)
+local function open_in_turn(file, fields, look_every)
   local late = sys.monotonic() + M.HANDOVER
   while true do
-    local object, cause, in_use = open(file, fields)
+    local object, cause, in_use = open(file, fields, look_every)
     if object or not in_use or sys.monotonic() >= late then return object, cause, in_use end
     task.wait(nil, 0.2)
   end
@@ -264,19 +278,20 @@ local function follow_exactly_once(given, parser)
   return exactly_once.new(given, parser, function(positions)
     local file = { positions = positions, suffix = SUFFIX[given.format or "jsonlog"] }
     for name in pairs(OPTIONS) do file[name] = name ~= "checkpoint" and given[name] or nil end
-    return open(file, given.fields)
+    return open(file, given.fields, given.finish and LOOK)
   end, function(object) tell_problems(object, parser, given.format) end)
 end
 
 --- Follows a PostgreSQL server log: each record of it becomes one of raw-logs. Of a directory only the files of the
 --- format are read: .json, .csv, or for stderr all others.
----@param given table path, checkpoint, from, poll, grace as with dbobs.tail; format ("jsonlog" by default, "csvlog" or
---- "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
+---@param given table path, checkpoint, from, since, poll, grace as with dbobs.tail; format ("jsonlog" by default,
+--- "csvlog" or "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
 --- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called
 --- with the lines sent; fields for our own log; filter: what dbobs.log_filter makes of the collector's options; event:
 --- a function that sees each record, see pipelines/collectors/logs.lua. delivery = "exactly_once": `to` is one of
 --- kafka:exactly_once, and the position is kept in Kafka under the key `position`; waits until it is known. A
 --- checkpoint file that is there then says where the very first start begins, and is not written.
+--- finish: is asked now and then when all is read and acknowledged: true ends run.
 ---@return dbobs.server_log|dbobs.server_log.exactly_once|nil, string|nil error
 ---@return boolean|nil final it is no use to try again
 function M.server_log(given)
@@ -289,10 +304,10 @@ function M.server_log(given)
   local file = { suffix = SUFFIX[given.format or "jsonlog"] }
   for name in pairs(OPTIONS) do file[name] = given[name] end
   local object, in_use
-  object, cause, in_use = open_in_turn(file, given.fields)
+  object, cause, in_use = open_in_turn(file, given.fields, given.finish and LOOK)
   if not object then return nil, cause, in_use end
   return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count,
-    checkpoint = checkpoint, format = given.format, event = given.event }, server_log)
+    checkpoint = checkpoint, format = given.format, event = given.event, finish = given.finish }, server_log)
 end
 
 --- One turn: sends what there is, up to some megabytes, or until the topic is full.
@@ -310,7 +325,10 @@ local function send_all(self)
   while true do
     local outcome, cause = self:turn()
     if not outcome then return nil, cause end
-    if outcome == "wait" then task.wait(self.follower.core, self.follower.look_in)
+    if outcome == "wait" and self.finish and self.finish() and self.follower:progress().in_flight == 0 then
+      return true
+    end
+    if outcome == "wait" then task.wait(self.follower.core, self.follower:look_within())
     elseif outcome == "full" then task.wait(self.to, 10)
     else task.wait(nil, 0) end
   end
@@ -330,8 +348,9 @@ local function drain(self)
   draining[self.checkpoint] = nil
 end
 
---- Sends lines as they come, until it is cancelled or fails; it is closed then, or when what it sent is delivered.
----@return nil, string error when the topic refuses a record
+--- Sends lines as they come, until it is cancelled, fails or is to finish; it is closed then, or when what it sent is
+--- delivered.
+---@return true|nil finished, string|nil error when the topic refuses a record
 function server_log:run()
   local ok, result, cause = pcall(send_all, self)
   self.follower.core:leave()

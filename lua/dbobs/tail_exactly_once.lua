@@ -54,7 +54,7 @@ function M.new(given, parser, open, tell)
   if not result[1] then error(result[2], 0) end
   if not follower then return nil, cause, final end
   return setmetatable({ follower = follower, parser = parser, to = to, count = given.count, tell = tell,
-    event = given.event, next_quiet = 0 }, server_log)
+    event = given.event, finish = given.finish, next_quiet = 0 }, server_log)
 end
 
 -- Commits what was sent. Returns true; false when it was rolled back, so that it is sent again; nil and the error.
@@ -110,15 +110,17 @@ local function pause(self, outcome)
   local records, _, age = self.to:status()
   local left
   if records > 0 then left = math.max(self.to.every - age, 0)
-  elseif is_unsaved(self) then left = math.max(self.next_quiet - sys.monotonic(), 0)
-  else left = self.follower.look_in end
-  return task.wait(self.follower.core, left)
+  elseif is_unsaved(self) then left = math.max(self.next_quiet - sys.monotonic(), 0) end
+  local look_within = self.follower:look_within()
+  return task.wait(self.follower.core, look_within and left and math.min(left, look_within) or left or look_within)
 end
 
 local function send_all(self)
   while true do
     local outcome, cause, final = self:turn()
     if not outcome then return nil, cause, final end
+    local is_idle = outcome == "wait" and self.to:status() == 0
+    if is_idle and self.finish and self.finish() and not is_unsaved(self) then return true end
     pause(self, outcome)
   end
 end
@@ -135,8 +137,8 @@ local function finish(self)
   to.busy = false
 end
 
---- Sends lines as they come, until it is cancelled or fails; it is closed then.
----@return nil, string error, boolean|nil final it is no use to try again
+--- Sends lines as they come, until it is cancelled, fails or is to finish; it is closed then.
+---@return true|nil finished, string|nil error, boolean|nil final it is no use to try again
 function server_log:run()
   local ok, result, cause, final = pcall(send_all, self)
   if ok then

@@ -1,10 +1,11 @@
--- The logs collector: events from the server's views at each collection, and, where a target has a log_file, every
--- record of the server's log as it is written: jsonlog, csvlog or the plain format of stderr.
+-- The logs collector: events from the server's views at each collection, and, where a target has a log_file or a
+-- log_source, every record of the server's log as it is written: jsonlog, csvlog or the plain format of stderr.
 local activity = require "dbobs.activity"
 local dbobs = require "dbobs"
 local events = require "events"
 local log = dbobs.log
 local log_filter = require "dbobs.log_filter"
+local log_settings = require "dbobs.log_settings"
 
 local collector = {
   name = "logs",
@@ -44,41 +45,6 @@ function collector.collect(run)
   return activity.collect(run, events, run.options.events)
 end
 
--- How the log is written: as the target says, else as its name tells.
-local function log_format(target)
-  if target.log_format then return target.log_format end
-  return target.log_file:find "%.json" and "jsonlog" or target.log_file:find "%.csv" and "csvlog" or "stderr"
-end
-
--- Times in the log are in the server's log_timezone, and an abbreviation like IST means something only there; plain
--- lines begin with its log_line_prefix. Both are as the target says, else as the server says: without them the log is
--- not read, and the lines stay in the file.
-local function log_settings(run)
-  local target, state = run.target.options, run.state
-  local settings = { log_timezone = target.log_timezone, log_line_prefix = target.log_line_prefix }
-  local plain = log_format(target) == "stderr"
-  local function missing()
-    return not settings.log_timezone and "log_timezone" or plain and not settings.log_line_prefix and "log_line_prefix"
-  end
-  local cause
-  if missing() then
-    local _
-    _, cause = run:snapshot(nil, {
-      {
-        name = "log settings",
-        sql = [[
-          select current_setting('log_timezone') as log_timezone,
-                 current_setting('log_line_prefix') as log_line_prefix]],
-        each = function(rows) state.log_settings = rows:rows()[1] end,
-      },
-    })
-  end
-  for name, value in pairs(state.log_settings or {}) do settings[name] = settings[name] or value end
-  if not missing() then return settings end
-  return nil, ("the log is read when the server has told its %s (or give the target one): %s"):format(missing(),
-    tostring(cause))
-end
-
 -- Where lines go: with exactly_once to the same topic in transactions, whose id and position are the target's own.
 local function destination(run)
   if run.options.delivery == "at_least_once" then return run.sink end
@@ -90,17 +56,16 @@ local function destination(run)
   return run.sink:exactly_once { id = ("dbobs-%s-logs"):format(run.target.name), positions = run.options.positions }
 end
 
-function collector.follow(run)
-  if not run.target.options.log_file then return true end
-  local settings, cause = log_settings(run)
-  if not settings then return nil, cause end
+-- Reads the log with these settings, until the server has others: those are returned.
+local function follow(run, settings)
   local to = destination(run)
-  local follower, final
-  follower, cause, final = dbobs.tail.server_log {
-    path = run.target.options.log_file,
-    format = log_format(run.target.options),
+  local watch = log_settings.watch(run, settings)
+  local follower, cause, final = dbobs.tail.server_log {
+    path = settings.path,
+    format = settings.format,
     log_line_prefix = settings.log_line_prefix,
     timezone = settings.log_timezone,
+    since = settings.since,
     checkpoint = run:checkpoint(),
     envelope = run:envelope(),
     delivery = to ~= run.sink and "exactly_once" or nil,
@@ -109,21 +74,38 @@ function collector.follow(run)
     filter = log_filter.filter(run.options),
     event = run.options.event or nil,
     count = function(lines) run:count("lines", lines) end,
+    finish = function() return watch.changed end,
     fields = { target = run.target.name, collector = "logs" },
   }
-  if not follower then return nil, cause, final end
-  return follower:run()
+  local ok, finished = true, nil
+  if follower then
+    ok, finished, cause, final = pcall(follower.run, follower)
+  end
+  watch:stop()
+  if not ok then error(finished, 0) end
+  return finished and watch.changed or nil, cause, final
 end
 
--- What `dbobs check` says of the log file.
+function collector.follow(run)
+  local settings, cause, final = log_settings.resolve(run)
+  if settings == false then return true end
+  while settings do settings, cause, final = follow(run, settings) end
+  return nil, cause, final
+end
+
+-- What `dbobs check` says of the server's log.
 function collector.check(run)
-  if not run.target.options.log_file then return "no log_file: the server's log is not read" end
-  local settings, cause = log_settings(run)
+  local settings, cause = log_settings.resolve(run)
+  if settings == false then return "no log_file and no log_source: the server's log is not read" end
   if not settings then return nil, cause end
   local ok
   ok, cause = dbobs.tail.check_zone(settings.log_timezone)
   if not ok then return nil, cause end
-  return dbobs.tail.describe(run.target.options.log_file, log_format(run.target.options))
+  local says
+  says, cause = dbobs.tail.describe(settings.path, settings.format)
+  if not says then return nil, cause end
+  local advice = log_settings.advice(settings)
+  return advice and ("%s; %s"):format(says, advice) or says
 end
 
 return collector
