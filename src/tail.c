@@ -20,8 +20,7 @@
 
 static void on_timer(uv_timer_t *timer);
 static void on_quiet(uv_timer_t *timer);
-static void on_watch(uv_fs_event_t *watch, const char *name, int events, int status);
-static void stat_files(struct tail *tail);
+static void stat_files(struct tail *tail, bool all);
 
 void tail_unref(struct tail *tail) {
     if (--tail->handles) return;
@@ -33,6 +32,7 @@ void tail_unref(struct tail *tail) {
     for (char *note; (note = tail_take_note(tail));) free(note);
     checkpoint_close(&tail->checkpoint);
     buf_free(&tail->buffer);
+    tail_index_free(&tail->index);
     free(tail->pattern);
     free(tail->suffix);
     free(tail);
@@ -40,13 +40,6 @@ void tail_unref(struct tail *tail) {
 
 static void on_closed(uv_handle_t *handle) {
     tail_unref(handle->data);
-}
-
-// Watches the directory; where that does not work, or not yet, the timer alone finds what changes.
-static void watch_directory(struct tail *tail) {
-    char *directory = tail_file_directory(tail->pattern);
-    if (!strpbrk(directory, "*?[")) tail->watching = uv_fs_event_start(&tail->watch, on_watch, directory, 0) == 0;
-    free(directory);
 }
 
 static size_t cut_line(void *argument, const char *text, size_t len, size_t *scanned, bool is_all) {
@@ -98,7 +91,7 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool
     if (*note) tail_note(tail, "%s", note);
     tail_look_for_directory(tail);
     tail_restore(tail);
-    watch_directory(tail);
+    tail_watch(tail);
     tail_scan(tail, true);
     uv_timer_start(&tail->timer, on_timer, tail->poll_ms, tail->poll_ms);
     return tail;
@@ -144,10 +137,11 @@ static void tell_unreadable(struct tail *tail) {
 
 static void on_timer(uv_timer_t *timer) {
     struct tail *tail = timer->data;
-    if (!tail->watching) watch_directory(tail);
     // Where the directory is watched, a pattern is looked for only now and then.
-    if (tail->look || !tail->watching || !tail->is_pattern || ++tail->polls % 10 == 0) tail_scan(tail, false);
-    stat_files(tail);
+    bool now_and_then = ++tail->polls % 10 == 0;
+    if (!tail->watching || now_and_then) tail_watch(tail);
+    if (tail->look || !tail->watching || !tail->is_pattern || now_and_then) tail_scan(tail, false);
+    stat_files(tail, now_and_then);
     tail_drop_finished(tail);
     tell_unreadable(tail);
     tail_save(tail);
@@ -163,32 +157,14 @@ static void on_quiet(uv_timer_t *timer) {
     wakeup_signal(&tail->news);
 }
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-// Something happened in the directory. What concerns none of our files wakes nobody: it may be our own log there.
-static void on_watch(uv_fs_event_t *watch, const char *name, int events, int status) {
-    struct tail *tail = watch->data;
-    bool ours = status < 0 || !name || tail_is_log(tail, name);
-    for (struct tail_file *file = tail->files; file; file = file->next) {
-        if (name && strcmp(base_name(file->path), name) != 0) continue;
-        file->eof_ns = 0;
-        ours = true;
-    }
-    if (!ours) return;
-    if (status < 0 || !name || (events & UV_RENAME)) tail->look = true;
-    wakeup_signal(&tail->news);
-}
-
 // Finds the files that changed since their end was reached or that could not be read, and the rotated ones whose last
-// half line is due.
-static void stat_files(struct tail *tail) {
+// half line is due. all: also those whose changes the system tells.
+static void stat_files(struct tail *tail, bool all) {
     int64_t now = clock_monotonic_ns();
     for (struct tail_file *file = tail->files; file; file = file->next) {
         struct stat status;
-        if (file->fd < 0 || !file->eof_ns || tail_file_status(file, &status)) continue;
+        if (file->fd < 0 || !file->eof_ns || (file->told && !all && !file->gone && !file->unreadable)) continue;
+        if (tail_file_status(file, &status)) continue;
         bool changed =
             file->unreadable || status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
         bool due =
@@ -365,9 +341,11 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
 static bool is_promising(const struct tail *tail, const struct tail_file *file) {
     if (file->fd < 0) return false;
     if (!file->eof_ns) return true;
+    bool waits = file->gone && file->seen_size > file->read;
+    if (!file->may_be_complete && !waits) return false;
     int64_t rested = clock_monotonic_ns() - file->rested_ns;
     if (file->may_be_complete && rested >= (int64_t)QUIET_MS * 1000000) return true;
-    return file->gone && file->seen_size > file->read && rested >= (int64_t)tail->grace_ms * 1000000;
+    return waits && rested >= (int64_t)tail->grace_ms * 1000000;
 }
 
 // A file without a complete first line: waits for it, unless the file is a rotated one's rest.

@@ -15,9 +15,10 @@
 
 struct tail_file {
     struct tail_file *next;
-    char *path;                    // where it was seen last
-    int fd;                        // -1: nothing more can be read
-    struct tail_archive *archive;  // fd holds the log compressed; NULL: as it is
+    struct tail_file *same_inode, *same_name;  // see tail_index.c
+    char *path;                                // where it was seen last
+    int fd;                                    // -1: nothing more can be read
+    struct tail_archive *archive;              // fd holds the log compressed; NULL: as it is
     uint64_t device, inode;
     char first_line[CHECKPOINT_HASH];  // "" while the first line is not complete
     char head[TAIL_HEAD];
@@ -34,6 +35,7 @@ struct tail_file {
     bool gone;                         // its path names another file, or none
     bool copy;                         // a copy of a file that is followed: never read
     bool listed;                       // the last look into the directory found it
+    bool told;                         // the system tells what is written to it
     int unreadable;                    // errno of the last read when it failed, else 0
     int64_t unreadable_ns;             // monotonic time since which it does
     int64_t unreadable_at;             // where an archive is damaged

@@ -8,11 +8,6 @@
 #include "tail_search.h"
 #include "tail_state.h"
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 // "log.1", "log-20260329", "log.2026-03-29_0230" are rotations of "log", also compressed; "log.old" may be anything.
 static bool is_rotation(const char *name, const char *base) {
     size_t len = strlen(base), stem = tail_archive_stem(name);
@@ -58,20 +53,20 @@ struct restored {
 // Whether the name is one that a log gets which was written after that of the position.
 static bool is_later(const struct moved *moved, const char *base, const char *name) {
     if (!moved->file) return false;
-    unsigned long ours = rotation_number(base_name(moved->file->path), base), other = rotation_number(name, base);
+    unsigned long ours = rotation_number(tail_base_name(moved->file->path), base), other = rotation_number(name, base);
     return other > 0 && other < ours;
 }
 
 // Whether what is listed is a log that came and went while nobody looked.
-static bool is_missed(const struct restored *restored, struct tail_listed *listed) {
-    const struct tail *tail = restored->tail;
-    const char *name = base_name(listed->path);
-    const char *pattern = base_name(tail->pattern);
+static bool is_missed(struct restored *restored, struct tail_listed *listed) {
+    struct tail *tail = restored->tail;
+    const char *name = tail_base_name(listed->path);
+    const char *pattern = tail_base_name(tail->pattern);
     bool ours = false, later = false;
     if (tail->is_pattern && tail_is_log(tail, name)) return false;
     for (size_t i = 0; i < restored->count && !later; i++) {
         const struct moved *moved = &restored->moved[i];
-        const char *base = tail->is_pattern ? base_name(moved->position->path) : pattern;
+        const char *base = tail->is_pattern ? tail_base_name(moved->position->path) : pattern;
         if (!is_rotation(name, base)) continue;
         ours = true;
         later = is_later(moved, base, name);
@@ -161,11 +156,11 @@ static void restore_file(struct restored *restored, const struct checkpoint_posi
 
 // What the position's file held may be in an archive that cannot be read: which, NULL when there is none.
 static const char *unreadable_archive(struct restored *restored, const struct checkpoint_position *position) {
-    const char *base = base_name(position->path);
+    const char *base = tail_base_name(position->path);
     tail_listing_read(&restored->listing, position->path);
     for (size_t i = 0; i < restored->listing.count; i++) {
         struct tail_listed *listed = &restored->listing.list[i];
-        if (!listed->archive || !is_rotation(base_name(listed->path), base)) continue;
+        if (!listed->archive || !is_rotation(tail_base_name(listed->path), base)) continue;
         if (!*tail_listed_first_line(listed)) return listed->path;
     }
     return NULL;
@@ -207,9 +202,9 @@ void tail_restore(struct tail *tail) {
     const char *last = NULL;
     for (size_t i = 0; i < checkpoint->count && (tail->is_pattern || restored.count); i++) {
         const char *path = checkpoint->positions[i].path;
-        size_t len = (size_t)(base_name(path) - path);
+        size_t len = (size_t)(tail_base_name(path) - path);
         if (!is_file(&checkpoint->positions[i])) continue;
-        if (last && strncmp(last, path, len) == 0 && base_name(last) == last + len) continue;
+        if (last && strncmp(last, path, len) == 0 && tail_base_name(last) == last + len) continue;
         follow_missed(&restored, path);
         last = path;
     }

@@ -13,17 +13,11 @@
 #include "tail_search.h"
 #include "tail_state.h"
 
-struct tail_file *tail_known(const struct tail *tail, const struct stat *status) {
-    for (struct tail_file *file = tail->files; file; file = file->next)
-        if ((file->fd >= 0 || file->copy) && file->device == status->st_dev && file->inode == status->st_ino)
-            return file;
-    return NULL;
-}
-
 void tail_append(struct tail *tail, struct tail_file *file) {
-    struct tail_file **end = &tail->files;
+    struct tail_file **end = tail->last ? &tail->last->next : &tail->files;
     while (*end) end = &(*end)->next;
-    *end = file;
+    *end = tail->last = file;
+    tail_index_add(tail, file);
 }
 
 static int older_first(const void *a, const void *b) {
@@ -49,7 +43,7 @@ static int64_t last_line_end(int fd, int64_t size) {
 // copytruncate first copies: a file that holds the same as one that is followed, and not more, is not read.
 static bool is_copy(const struct tail *tail, int fd, const struct stat *status) {
     char first_line[CHECKPOINT_HASH];
-    if (!tail->files || tail_file_hash(fd, first_line) <= 0) return false;
+    if (tail_file_hash(fd, first_line) <= 0) return false;
     for (const struct tail_file *file = tail->files; file; file = file->next) {
         struct stat original;
         if (file->fd < 0 || file->read == 0 || strcmp(file->first_line, first_line) != 0) continue;
@@ -64,11 +58,11 @@ static bool is_read_from_end(const struct tail *tail, const struct stat *status)
     return tail->from_end || tail_file_mtime_ns(status) / 1000 < tail->since_us;
 }
 
-static void follow(struct tail *tail, struct tail_found *found, bool first) {
+static void follow(struct tail *tail, struct tail_found *found, bool first, bool copies) {
     struct tail_file *file = tail_file_new(found->path, found->fd, &found->status);
     file->listed = true;
     if (found->path[tail_archive_stem(found->path)]) tail_file_unpack(file);
-    if (is_copy(tail, found->fd, &found->status)) {
+    if (copies && is_copy(tail, found->fd, &found->status)) {
         file->copy = true;
         file->seen_size = found->status.st_size;
         close(file->fd);
@@ -88,11 +82,13 @@ void tail_add_find(struct tail_finds *finds, const char *path, int fd, const str
 
 // Follows what was found, the oldest first.
 void tail_follow_all(struct tail *tail, struct tail_finds *finds, bool first) {
+    bool copies = false;  // nothing was read of what there could be copies of
+    for (const struct tail_file *file = tail->files; file && !copies; file = file->next) copies = file->read > 0;
     if (finds->count) qsort(finds->list, finds->count, sizeof *finds->list, older_first);
     for (size_t i = 0; i < finds->count; i++) {
         struct tail_found *found = &finds->list[i];
         if (tail_known(tail, &found->status)) close(found->fd);
-        else follow(tail, found, first);
+        else follow(tail, found, first, copies);
         free(found->path);
     }
     free(finds->list);
@@ -119,7 +115,10 @@ static void look_at_copy(const struct tail *tail, struct tail_file *file, const 
 static bool look_at(struct tail *tail, const char *path, struct tail_finds *finds, char *problem, size_t size) {
     char error[512] = "";
     struct stat status;
-    if (stat(path, &status)) {
+    int failed = lstat(path, &status);
+    bool is_link = !failed && S_ISLNK(status.st_mode);
+    if (is_link) failed = stat(path, &status);
+    if (failed) {
         if (errno == ENOENT) snprintf(error, sizeof error, "there is no file %s yet: waiting for it", path);
         else snprintf(error, sizeof error, "cannot read %s: %s", path, strerror(errno));
     } else if (tail->is_pattern && S_ISDIR(status.st_mode)) {
@@ -131,7 +130,9 @@ static bool look_at(struct tail *tail, const char *path, struct tail_finds *find
             if (strcmp(file->path, path) != 0) {
                 free(file->path);
                 file->path = xstrdup(path);
+                tail_index_forget(&tail->index);
             }
+            file->told = tail_is_told(tail, &status, is_link);
             if (file->copy) look_at_copy(tail, file, &status);
             return true;
         }
@@ -164,8 +165,7 @@ static bool ends_in(const char *name, const char *suffix) {
 }
 
 bool tail_is_log(const struct tail *tail, const char *name) {
-    const char *slash = strrchr(tail->pattern, '/');
-    const char *pattern = slash ? slash + 1 : tail->pattern;
+    const char *pattern = tail_base_name(tail->pattern);
     if (!tail->is_pattern) return strcmp(pattern, name) == 0;
     // The log that it was compressed from was read before, or is found by its position.
     if (fnmatch(pattern, name, FNM_PERIOD) != 0 || name[tail_archive_stem(name)]) return false;
@@ -187,8 +187,7 @@ static void look_at_pattern(struct tail *tail, struct tail_finds *finds, char *p
     size_t logs = 0;
     for (size_t i = 0; result == 0 && i < matches.gl_pathc; i++) {
         const char *path = matches.gl_pathv[i];
-        const char *slash = strrchr(path, '/');
-        if (!tail_is_log(tail, slash ? slash + 1 : path) || is_checkpoint(tail, path)) continue;
+        if (!tail_is_log(tail, tail_base_name(path)) || is_checkpoint(tail, path)) continue;
         logs += look_at(tail, path, finds, problem, size);
     }
     if (result == 0 && !logs && tail->is_directory)
@@ -214,12 +213,19 @@ static void adopt(struct tail_file *file, struct tail_file *other) {
     tail_file_free(other);
 }
 
+// Frees a file that was taken out of the list.
+static void forget(struct tail *tail, struct tail_file *file) {
+    tail_index_forget(&tail->index);
+    tail->last = NULL;
+    tail_file_free(file);
+}
+
 static void forget_copy(struct tail *tail, uint64_t device, uint64_t inode) {
     for (struct tail_file **at = &tail->files; *at; at = &(*at)->next) {
         struct tail_file *file = *at;
         if (!file->copy || file->device != device || file->inode != inode) continue;
         *at = file->next;
-        tail_file_free(file);
+        forget(tail, file);
         return;
     }
 }
@@ -232,6 +238,7 @@ static void begin_anew(struct tail *tail, struct tail_file *file, struct tail_li
     anew->gone = file->gone;
     anew->next = file->next;
     file->next = anew;
+    tail_index_add(tail, anew);
     file->fd = -1;
     file->gone = true;
     file->eof_ns = 0;
@@ -242,6 +249,7 @@ static void begin_anew(struct tail *tail, struct tail_file *file, struct tail_li
         tail_note(tail, "%s was truncated and begun anew: what was not read of it is read from %s", file->path,
                   copy->path);
         adopt(file, copy);
+        tail_index_forget(&tail->index);
     } else if (file->read > 0) {
         tail_note(tail,
                   "%s was truncated and begun anew when %lld bytes of it were read: what it held behind them, if "
@@ -301,8 +309,9 @@ static bool is_finished(const struct tail *tail, const struct tail_file *file) {
     if (file->segments || file == tail->open_file || file->acked != file->read) return false;
     if (file->copy) return !file->listed;
     if (file->fd < 0) return !is_buffered(tail, file);
-    bool waited = file->eof_ns && clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
-    if (!file->gone || !waited || file->seen_size > file->read) return false;
+    if (!file->gone || !file->eof_ns) return false;
+    bool waited = clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;
+    if (!waited || file->seen_size > file->read) return false;
     struct stat status;
     bool removed = tail->is_pattern && fstat(file->fd, &status) == 0 && status.st_nlink == 0;
     return removed || has_successor(file);
@@ -317,7 +326,7 @@ void tail_drop_finished(struct tail *tail) {
         }
         if (tail->current == file) tail->current = NULL;
         *at = file->next;
-        tail_file_free(file);
+        forget(tail, file);
         tail->unsaved = true;
     }
 }

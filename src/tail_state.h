@@ -23,6 +23,12 @@ struct tail_note {
     char *text;
 };
 
+// See tail_index.c.
+struct tail_index {
+    struct tail_file **inodes, **names;
+    size_t slots, count;  // 0 slots: it must be made anew
+};
+
 struct tail {
     char *pattern;
     bool is_pattern;
@@ -35,6 +41,9 @@ struct tail {
     uv_timer_t timer;
     uv_fs_event_t watch;
     bool watching;
+    uint64_t watched_device, watched_inode;
+    bool told_all;        // of its files the system tells all that is written
+    bool told_unwatched;  // why it cannot be watched
     unsigned polls;
     bool look;         // something was created, removed or renamed: look at the directory again
     unsigned handles;  // libuv's references to us
@@ -42,6 +51,8 @@ struct tail {
     struct wakeup news;
 
     struct tail_file *files;  // in reading order
+    struct tail_file *last;   // somewhere near their end; NULL: not known
+    struct tail_index index;
     struct tail_segment *segments, **segments_end;
 
     // The part of one file that is being cut into lines.
@@ -94,9 +105,25 @@ struct tail_finds {
 void tail_add_find(struct tail_finds *finds, const char *path, int fd, const struct stat *status);
 // Follows what was found, the oldest first. first: it is of the start. Frees the finds.
 void tail_follow_all(struct tail *tail, struct tail_finds *finds, bool first);
-// The file that is followed, or known as a copy; NULL when it is neither.
-struct tail_file *tail_known(const struct tail *tail, const struct stat *status);
 void tail_append(struct tail *tail, struct tail_file *file);
+
+// tail_index.c: the file that is followed, or known as a copy; NULL when it is neither.
+struct tail_file *tail_known(struct tail *tail, const struct stat *status);
+// A file of that name, without its directory, and the next one of it.
+struct tail_file *tail_named(struct tail *tail, const char *name);
+struct tail_file *tail_next_named(const struct tail_file *after, const char *name);
+void tail_index_add(struct tail *tail, struct tail_file *file);
+// Files were removed, or are other ones now, or have other names.
+void tail_index_forget(struct tail_index *index);
+void tail_index_free(struct tail_index *index);
+// The last part of a path.
+const char *tail_base_name(const char *path);
+
+// tail_watch.c: watches the directory, if it is not that is watched already; where that does not work, or not yet, the
+// timer alone finds what changes.
+void tail_watch(struct tail *tail);
+// Whether the system tells all that is written to the file.
+bool tail_is_told(const struct tail *tail, const struct stat *status, bool is_link);
 
 // tail_restore.c: opens the files of the checkpoint, wherever they are now, and those that came since and are gone
 // again from where logs are looked for.

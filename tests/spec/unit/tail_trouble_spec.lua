@@ -140,6 +140,41 @@ describe("a follower in trouble", function()
     assert.equal("b", lines[101])
   end)
 
+  it("goes on when another directory comes to the place of its own", function()
+    local logs = directory .. "/logs"
+    servers.shell(("mkdir %s"):format(logs))
+    write(logs .. "/a.json", "a\n")
+    local follower = follow { path = logs }
+    assert.same({ "a" }, lines_of(follower, 1))
+    servers.shell(("mv %s %s.old && mkdir %s"):format(logs, logs, logs))
+    write(logs .. ".old/a.json", "late\n")
+    write(logs .. "/b.json", "b\n")
+    local lines = lines_of(follower, 2)
+    table.sort(lines)
+    assert.same({ "b", "late" }, lines)
+    write(logs .. "/b.json", "c\n")
+    write(logs .. "/d.json", "d\n")
+    lines = lines_of(follower, 2)
+    table.sort(lines)
+    assert.same({ "c", "d" }, lines)
+  end)
+
+  it("reads what is written under another name of a file, and behind a symbolic link", function()
+    servers.shell(("mkdir %s/logs %s/elsewhere"):format(directory, directory))
+    write(directory .. "/elsewhere/a", "a\n")
+    write(directory .. "/elsewhere/b", "b\n")
+    servers.shell(("cd %s && ln elsewhere/a logs/a.json && ln -s ../elsewhere/b logs/b.json"):format(directory))
+    local follower = follow { path = directory .. "/logs" }
+    assert.equal(2, #lines_of(follower, 2))
+    for i = 1, 3 do
+      lines_of(follower)
+      write(directory .. "/elsewhere/a", ("a%d\n"):format(i))
+      assert.same({ ("a%d"):format(i) }, lines_of(follower, 1))
+      write(directory .. "/elsewhere/b", ("b%d\n"):format(i))
+      assert.same({ ("b%d"):format(i) }, lines_of(follower, 1))
+    end
+  end)
+
   it("that is ended while its topic is full repeats no line that went out", function()
     local out = memory(1e6, 5)
     local envelope = { host = "h", port = 5432, database = "postgres", environment = "test", tags = {} }
