@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := build
-.PHONY: build test demo bench lint fmt fuzz valgrind reproducible update-deps clean help
+.PHONY: build test demo bench lint fmt chaos fuzz valgrind reproducible update-deps clean help
 
 # SANITIZE=1 takes the binary with AddressSanitizer and UndefinedBehaviorSanitizer instead of the one that ships.
 ifeq ($(SANITIZE),1)
@@ -46,6 +46,10 @@ lint: build ## format, Lua, C and shell checks, and that dependencies point down
 fmt: ## reformat the C sources
 	@./build.sh install lint
 	@clang-format -i $$(git ls-files -co --exclude-standard 'src/*.[ch]')
+
+chaos: build ## KILLS=100: logs in all formats, rotated, dbobs killed, broker and disk failing; counts what is lost
+	@./build.sh install test
+	@tests/chaos/run.sh
 
 fuzz: ## every fuzz target for FUZZ_RUNS (default 20000) inputs
 	@./build.sh install build

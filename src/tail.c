@@ -16,6 +16,7 @@
 #define LONGEST_LINE (16 * 1024 * 1024)  // of a longer one the rest is counted and left out
 #define QUIET_MS 25                      // a writer that pauses for so long has written its record whole
 #define KEPT_BUFFER (1024 * 1024)        // a larger one is given back when it is empty
+#define SAVE_MS 200                      // between two checkpoints while lines go out
 #define TURN_BYTES (4 * 1024 * 1024)     // of a file that grows meanwhile, before the others of its pattern
 
 static void on_timer(uv_timer_t *timer);
@@ -163,6 +164,10 @@ static void stat_files(struct tail *tail, bool all) {
     int64_t now = clock_monotonic_ns();
     for (struct tail_file *file = tail->files; file; file = file->next) {
         struct stat status;
+        // While the topic is full nobody reads: a file can come, be copied and truncated, and that twice.
+        if (file->fd >= 0 && !file->eof_ns && !*file->first_line && tail_file_identify(file) > 0) tail->unsaved = true;
+        if (file->fd >= 0 && !file->eof_ns && *file->first_line && tail_file_unchanged(file) == 0)
+            tail_begin_anew(tail, file);
         if (file->fd < 0 || !file->eof_ns || (file->told && !all && !file->gone && !file->unreadable)) continue;
         if (tail_file_status(file, &status)) continue;
         bool changed =
@@ -504,6 +509,7 @@ int tail_acknowledge(struct tail *tail, char *error, size_t size) {
         tail->unsaved |= !tail->elsewhere;
         drop_segment(tail);
     }
+    if (clock_monotonic_ns() - tail->saved_ns >= (int64_t)SAVE_MS * 1000000) tail_save(tail);
     return 0;
 }
 

@@ -57,6 +57,19 @@ static bool is_later(const struct moved *moved, const char *base, const char *na
     return other > 0 && other < ours;
 }
 
+// Whether the name is a rotation, or a compressed form, of a name that is followed.
+static bool is_rotation_of_log(const struct tail *tail, const char *name) {
+    size_t at = tail_archive_stem(name);
+    bool found = false;
+    char *base = xstrndup(name, at);
+    do {
+        base[at] = '\0';
+        found = tail_is_log(tail, base);
+    } while (!found && at > 1 && strchr(".-_0123456789T", base[--at]));
+    free(base);
+    return found;
+}
+
 // Whether what is listed is a log that came and went while nobody looked.
 static bool is_missed(struct restored *restored, struct tail_listed *listed) {
     struct tail *tail = restored->tail;
@@ -71,11 +84,7 @@ static bool is_missed(struct restored *restored, struct tail_listed *listed) {
         ours = true;
         later = is_later(moved, base, name);
     }
-    if (tail->is_pattern && listed->archive) {
-        char *stem = xstrndup(name, tail_archive_stem(name));
-        ours |= tail_is_log(tail, stem);
-        free(stem);
-    }
+    if (tail->is_pattern) ours |= is_rotation_of_log(tail, name);
     if (!ours || (!later && tail_file_mtime_ns(&listed->status) < restored->newest_ns)) return false;
     const char *first_line = tail_listed_first_line(listed);
     return !tail_known(tail, &listed->status) && !holds(tail, first_line) && (*first_line || !listed->archive);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "tail_state.h"
 
 struct tail_save {
@@ -128,6 +129,7 @@ void tail_save(struct tail *tail) {
     format_positions(tail, false, &save->text);
     tail->unsaved = false;
     tail->saving = save;
+    tail->saved_ns = clock_monotonic_ns();
     tail->handles++;
     uv_queue_work(tail->timer.loop, &save->work, write_on_worker, after_write);
 }

@@ -76,6 +76,7 @@ struct tail {
     bool recording;  // with the positions that were asked for
     bool recorded;   // the checkpoint file knows a file: what follows it while we are away can be found
     struct tail_save *saving;
+    int64_t saved_ns;  // monotonic time when the last save began
     char path_condition[512], read_condition[512], checkpoint_condition[512];
     struct tail_note *notes, **notes_end;
 };
