@@ -65,13 +65,24 @@ static struct counter *insert(struct counters *counters, const struct counter *w
     return counter;
 }
 
+// The counter, made when it is not there; the lock is held.
+static struct counter *find(struct counters *counters, const char *collector, const char *target, const char *name) {
+    const struct counter wanted = {(char *)collector, (char *)target, (char *)name, 0};
+    struct counter **found = tfind(&wanted, &counters->tree, compare);
+    return found ? *found : insert(counters, &wanted);
+}
+
 void counters_add(struct counters *counters, const char *collector, const char *target, const char *name,
                   int64_t more) {
-    const struct counter wanted = {(char *)collector, (char *)target, (char *)name, 0};
     pthread_mutex_lock(&counters->lock);
-    struct counter **found = tfind(&wanted, &counters->tree, compare);
-    struct counter *counter = found ? *found : insert(counters, &wanted);
-    counter->value += more;
+    find(counters, collector, target, name)->value += more;
+    pthread_mutex_unlock(&counters->lock);
+}
+
+void counters_set(struct counters *counters, const char *collector, const char *target, const char *name,
+                  int64_t value) {
+    pthread_mutex_lock(&counters->lock);
+    find(counters, collector, target, name)->value = value;
     pthread_mutex_unlock(&counters->lock);
 }
 

@@ -11,6 +11,9 @@ struct counters *counters_new(void);
 void counters_free(struct counters *counters);
 // Adds `more` to the counter, which begins at 0.
 void counters_add(struct counters *counters, const char *collector, const char *target, const char *name, int64_t more);
+// Sets a figure that rises and falls.
+void counters_set(struct counters *counters, const char *collector, const char *target, const char *name,
+                  int64_t value);
 // Removes every counter of a target.
 void counters_forget(struct counters *counters, const char *target);
 // Calls `each` for every counter in the order of collector, target and name; the registry is locked meanwhile.

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "app.h"
@@ -58,6 +59,14 @@ static int l_log(lua_State *lua) {
 // is_terminal(fd number) -> boolean
 static int l_is_terminal(lua_State *lua) {
     lua_pushboolean(lua, isatty((int)luaL_checkinteger(lua, 1)));
+    return 1;
+}
+
+// columns(fd number) -> how wide the terminal is; 80 when it does not say
+static int l_columns(lua_State *lua) {
+    struct winsize size = {0};
+    bool known = ioctl((int)luaL_checkinteger(lua, 1), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    lua_pushinteger(lua, known ? size.ws_col : 80);
     return 1;
 }
 
@@ -137,6 +146,13 @@ static int l_version(lua_State *lua) {
 // count(collector, target, name, n)
 static int l_count(lua_State *lua) {
     counters_add(vm_of(lua)->app->counters, luaL_checkstring(lua, 1), luaL_checkstring(lua, 2),
+                 luaL_checkstring(lua, 3), (int64_t)luaL_checknumber(lua, 4));
+    return 0;
+}
+
+// set_count(collector, target, name, value)
+static int l_set_count(lua_State *lua) {
+    counters_set(vm_of(lua)->app->counters, luaL_checkstring(lua, 1), luaL_checkstring(lua, 2),
                  luaL_checkstring(lua, 3), (int64_t)luaL_checknumber(lua, 4));
     return 0;
 }
@@ -222,6 +238,7 @@ static const luaL_Reg functions[] = {
     {"write", l_write},
     {"log", l_log},
     {"is_terminal", l_is_terminal},
+    {"columns", l_columns},
     {"hostname", l_hostname},
     {"uuid5", l_uuid5},
     {"duration", l_duration},
@@ -230,6 +247,7 @@ static const luaL_Reg functions[] = {
     {"embedded_list", l_embedded_list},
     {"version", l_version},
     {"count", l_count},
+    {"set_count", l_set_count},
     {"forget_counts", l_forget_counts},
     {"counts", l_counts},
     {"orders", l_orders},

@@ -285,18 +285,34 @@ static int l_failures(lua_State *lua) {
     return 2;
 }
 
-// follower:progress() -> bytes of the files, bytes acknowledged, files, batches in flight, whether all is saved
+// follower:progress() -> bytes of the files, bytes acknowledged, files, batches in flight, whether all is saved, bytes
+// acknowledged since the follower began, bytes at risk
 static int l_progress(lua_State *lua) {
     const struct tail *tail = check_follower(lua)->tail;
-    int64_t size, acked;
-    unsigned files;
-    tail_progress(tail, &size, &acked, &files);
-    lua_pushnumber(lua, (double)size);
-    lua_pushnumber(lua, (double)acked);
-    lua_pushnumber(lua, files);
+    const struct tail_progress progress = tail_progress(tail);
+    lua_pushnumber(lua, (double)progress.size);
+    lua_pushnumber(lua, (double)progress.acked);
+    lua_pushnumber(lua, progress.files);
     lua_pushnumber(lua, tail_in_flight(tail));
     lua_pushboolean(lua, !tail_is_unsaved(tail));
-    return 5;
+    lua_pushnumber(lua, (double)progress.delivered);
+    lua_pushnumber(lua, (double)progress.at_risk);
+    return 7;
+}
+
+// follower:peek(parser) -> the record that is next as JSON, path of its file | nothing: there is none now. It is not
+// sent, the follower is good for nothing else afterwards.
+static int l_peek(lua_State *lua) {
+    struct follower *follower = check_follower(lua);
+    struct pglog *log = bind_parser(lua, follower);
+    struct tail_line line;
+    if (!tail_next(follower->tail, &line)) return 0;
+    const struct pglog_line read = {line.text, line.len, line.dropped, line.first_line, line.truncations, line.offset};
+    const struct record *record = pglog_read(log, &read, clock_wall_us(&vm_of(lua)->clock));
+    if (!record) return 0;
+    lua_pushlstring(lua, record->value.data, record->value.len);
+    lua_pushstring(lua, line.path);
+    return 2;
 }
 
 // pglog(envelope, zone|nil, "jsonlog"|"csvlog"|"stderr"|nil, log_line_prefix|nil) -> parser | nil, error
@@ -446,6 +462,7 @@ static const luaL_Reg methods[] = {
     {"conditions", l_conditions},
     {"failures", l_failures},
     {"progress", l_progress},
+    {"peek", l_peek},
     {"close", l_close},
     {"positions", l_positions},
     {"kept", l_kept},

@@ -462,6 +462,7 @@ void tail_commit(struct tail *tail, struct batch *batch) {
     // More lines may be in the file that was waiting for this commit.
     wakeup_signal(&tail->news);
     if (!tail->segments && (!batch || !batch->sent)) {
+        tail->delivered += tail->open_end - file->acked;
         file->acked = tail->open_end;
         tail->unsaved = true;
         return;
@@ -504,6 +505,7 @@ int tail_acknowledge(struct tail *tail, char *error, size_t size) {
             go_back(tail);
             return -1;
         }
+        tail->delivered += segment->end - segment->file->acked;
         segment->file->acked = segment->end;
         // Positions that are kept elsewhere went there with the lines.
         tail->unsaved |= !tail->elsewhere;
@@ -517,16 +519,4 @@ unsigned tail_in_flight(const struct tail *tail) {
     unsigned count = tail->open_file != NULL;
     for (const struct tail_segment *segment = tail->segments; segment; segment = segment->next) count++;
     return count;
-}
-
-void tail_progress(const struct tail *tail, int64_t *size, int64_t *acked, unsigned *files) {
-    *size = *acked = 0;
-    *files = 0;
-    for (struct tail_file *file = tail->files; file; file = file->next) {
-        struct stat status;
-        *files += !file->copy;
-        if (file->fd < 0 || tail_file_status(file, &status)) continue;
-        *size += status.st_size;
-        *acked += file->acked;
-    }
 }

@@ -82,7 +82,12 @@ char *tail_take_note(struct tail *tail);
 unsigned tail_in_flight(const struct tail *tail);
 // Whether the last acknowledgement is not in the checkpoint file, or what else keeps it, yet.
 bool tail_is_unsaved(const struct tail *tail);
-// Bytes of the files, those of them that are acknowledged, and how many files are followed.
-void tail_progress(const struct tail *tail, int64_t *size, int64_t *acked, unsigned *files);
+struct tail_progress {
+    int64_t size, acked;  // bytes of the files, and those of them that are acknowledged
+    int64_t delivered;    // bytes acknowledged since the follower began; never falls
+    int64_t at_risk;      // bytes that are lost when rotated files are removed now and we end: not acknowledged
+    unsigned files;       // that are followed
+};
+struct tail_progress tail_progress(const struct tail *tail);
 
 #endif

@@ -62,6 +62,25 @@ bool tail_is_unsaved(const struct tail *tail) {
     return (tail->checkpoint.path || tail->elsewhere) && (tail->unsaved || tail->saving);
 }
 
+struct tail_progress tail_progress(const struct tail *tail) {
+    struct tail_progress progress = {.delivered = tail->delivered};
+    int64_t newest = 0;  // bytes left of the last file that has begun: the writer is still at it
+    for (struct tail_file *file = tail->files; file; file = file->next) {
+        struct stat status;
+        progress.files += !file->copy;
+        if (file->fd < 0 || tail_file_status(file, &status)) continue;
+        progress.size += status.st_size;
+        progress.acked += file->acked;
+        int64_t left = status.st_size > file->acked ? status.st_size - file->acked : 0;
+        if (*file->first_line) {
+            progress.at_risk += newest;
+            newest = file->gone ? 0 : left;
+        }
+        if (file->gone) progress.at_risk += left;
+    }
+    return progress;
+}
+
 // all: as if all lines that were handed out were acknowledged.
 static void format_positions(struct tail *tail, bool all, struct buf *out) {
     // Positions of other sources stay as they were read.

@@ -71,7 +71,8 @@ struct tail {
     size_t open_bytes;
 
     struct checkpoint checkpoint;
-    bool elsewhere;  // positions are kept by the owner
+    int64_t delivered;  // bytes, see tail_progress
+    bool elsewhere;     // positions are kept by the owner
     bool unsaved;
     bool recording;  // with the positions that were asked for
     bool recorded;   // the checkpoint file knows a file: what follows it while we are away can be found

@@ -12,6 +12,15 @@ function M.add(collector, target, name, n)
   sys.count(collector, target, name, n or 1)
 end
 
+--- Sets a figure that rises and falls.
+---@param collector string
+---@param target string
+---@param name string
+---@param value number a whole number
+function M.set(collector, target, name, value)
+  sys.set_count(collector, target, name, value)
+end
+
 --- Removes all counters of a target that is no more.
 ---@param target string
 function M.forget(target)

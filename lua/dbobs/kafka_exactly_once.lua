@@ -192,6 +192,18 @@ local function last_committed(self)
   return found, headers.instance, tonumber(headers.transaction)
 end
 
+--- What was committed last under a key, without taking part: whoever has it open stays undisturbed.
+---@param position string
+---@return string|nil position "" when there is none
+---@return string|nil error
+function exactly_once:peek(position)
+  self.key = position
+  if not describe(self, self.positions) then return "" end
+  local found, cause = last_committed(self)
+  if found == nil then return nil, cause end
+  return found and found.value or ""
+end
+
 local function open(self)
   local ok, cause = prepare_positions(self)
   if not ok then return fail(self, cause) end

@@ -17,7 +17,10 @@ local settings = {
   format = "text",
   level = "info",
   colour = sys.is_terminal(2) and not os.getenv "NO_COLOR",
+  status = sys.is_terminal(2) and os.getenv "TERM" ~= "dumb",
 }
+-- The columns that the status line takes at present.
+local status_width = 0
 
 --- Sets what is given of format ("text" | "logfmt" | "json") and level ("debug" | "info" | "warn" | "error").
 ---@param given {format: string|nil, level: string|nil}
@@ -80,13 +83,39 @@ function writers.json(level, message, fields)
   return cjson.encode(object)
 end
 
+local function clear_status()
+  if status_width == 0 then return "" end
+  local blank = "\r" .. (" "):rep(status_width) .. "\r"
+  status_width = 0
+  return blank
+end
+
+--- Whether there is a terminal on which a line can be written again and again.
+---@return boolean
+function M.has_status()
+  return settings.status and settings.format == "text"
+end
+
+--- Writes the line that stands below the log while something lasts, in the place of the one before; it must be written
+--- again from time to time, for an event of the log takes its place.
+---@param text string|nil nil: nothing lasts
+function M.status(text)
+  if not M.has_status() then return end
+  local before = clear_status()
+  text = text and text:sub(1, sys.columns(2) - 1) or ""
+  -- What writes to the terminal without us begins at the left then.
+  if text ~= "" then text = text .. "\r" end
+  status_width = math.max(#text - 1, 0)
+  if before .. text ~= "" then sys.log(before .. text) end
+end
+
 --- Writes one event.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param message string
 ---@param fields table<string, string|number>|nil
 function M.event(level, message, fields)
   if LEVELS[level] < LEVELS[settings.level] then return end
-  sys.log(writers[settings.format](level, message, fields or {}) .. "\n")
+  sys.log(clear_status() .. writers[settings.format](level, message, fields or {}) .. "\n")
 end
 
 for _, level in ipairs(M.levels) do

@@ -33,6 +33,12 @@ function M.producer(properties)
   return producer
 end
 
+--- Whether records are printed on standard output.
+---@return boolean
+function M.is_stdout()
+  return selected == "stdout"
+end
+
 --- The producers that the pipeline made.
 ---@return table[]
 function M.producers()

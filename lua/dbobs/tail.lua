@@ -112,10 +112,13 @@ function follower:look_within()
 end
 
 --- How far it is.
----@return {size: number, acknowledged: number, files: integer, in_flight: integer, saved: boolean} in bytes
+---@return {size: number, acknowledged: number, files: integer, in_flight: integer, saved: boolean, delivered: number,
+---  at_risk: number} in bytes; delivered: acknowledged since it began; at_risk: not acknowledged of files that are
+--- rotated, lost when they are removed and dbobs ends
 function follower:progress()
-  local size, acknowledged, files, in_flight, saved = self.core:progress()
-  return { size = size, acknowledged = acknowledged, files = files, in_flight = in_flight, saved = saved }
+  local size, acknowledged, files, in_flight, saved, delivered, at_risk = self.core:progress()
+  return { size = size, acknowledged = acknowledged, files = files, in_flight = in_flight, saved = saved,
+    delivered = delivered, at_risk = at_risk }
 end
 
 --- Waits until all that was handed out is acknowledged and in the checkpoint file. Says that the last line is handled.
@@ -152,7 +155,7 @@ setmetatable(M, {
 
 local LOG_OPTIONS = {
   path = "string", checkpoint = "string", from = OPTIONS.from, since = "number", poll = "duration", grace = "duration",
-  finish = "function",
+  finish = "function", progress = "table",
   timezone = "string", envelope = "table", to = "any", fields = "table", count = "function",
   format = { one = { "jsonlog", "csvlog", "stderr" } }, log_line_prefix = "string",
   delivery = { one = { "at_least_once", "exactly_once" } }, position = "string",
@@ -217,6 +220,13 @@ end
 -- How the logs of a format end in a directory where a server writes several: see log_destination of PostgreSQL.
 local SUFFIX = { jsonlog = ".json", csvlog = ".csv", stderr = "" }
 
+--- How names of files of a format end in a directory of logs; see core's open.
+---@param format "jsonlog"|"csvlog"|"stderr"
+---@return string
+function M.suffix(format)
+  return SUFFIX[format]
+end
+
 --- Whether instants in a zone can be told.
 ---@param zone string like "Europe/Berlin"
 ---@return boolean|nil ok, string|nil problem
@@ -225,20 +235,6 @@ function M.check_zone(zone)
     environment = "", tags = {} }, zone)
   if not parser then return nil, cause end
   return true
-end
-
---- What there is to follow at a path.
----@param path string a file, directory or pattern
----@param format "jsonlog"|"csvlog"|"stderr"|nil
----@return string|nil text, string|nil problem why nothing can be followed
-function M.describe(path, format)
-  local object, cause = core.open { path = path, suffix = SUFFIX[format] }
-  if not object then return nil, cause end
-  local problem = object:conditions()
-  local size, _, files = object:progress()
-  object:close()
-  if problem then return nil, problem end
-  return ("%s: %d file%s, %.1f MB"):format(path, files, files == 1 and "" or "s", size / 1e6)
 end
 
 -- Followers whose task was ended: what they sent may still be delivered, before the end or before another follower
@@ -278,7 +274,7 @@ local function follow_exactly_once(given, parser)
   return exactly_once.new(given, parser, function(positions)
     local file = { positions = positions, suffix = SUFFIX[given.format or "jsonlog"] }
     for name in pairs(OPTIONS) do file[name] = name ~= "checkpoint" and given[name] or nil end
-    return open(file, given.fields, given.finish and LOOK)
+    return open(file, given.fields, (given.finish or given.progress) and LOOK)
   end, function(object) tell_problems(object, parser, given.format) end)
 end
 
@@ -291,7 +287,7 @@ end
 --- a function that sees each record, see pipelines/collectors/logs.lua. delivery = "exactly_once": `to` is one of
 --- kafka:exactly_once, and the position is kept in Kafka under the key `position`; waits until it is known. A
 --- checkpoint file that is there then says where the very first start begins, and is not written.
---- finish: is asked now and then when all is read and acknowledged: true ends run.
+--- finish: is asked now and then when all is read and acknowledged: true ends run. progress: one of dbobs.log_progress.
 ---@return dbobs.server_log|dbobs.server_log.exactly_once|nil, string|nil error
 ---@return boolean|nil final it is no use to try again
 function M.server_log(given)
@@ -304,10 +300,11 @@ function M.server_log(given)
   local file = { suffix = SUFFIX[given.format or "jsonlog"] }
   for name in pairs(OPTIONS) do file[name] = given[name] end
   local object, in_use
-  object, cause, in_use = open_in_turn(file, given.fields, given.finish and LOOK)
+  object, cause, in_use = open_in_turn(file, given.fields, (given.finish or given.progress) and LOOK)
   if not object then return nil, cause, in_use end
   return setmetatable({ follower = object, parser = parser, to = given.to, count = given.count,
-    checkpoint = checkpoint, format = given.format, event = given.event, finish = given.finish }, server_log)
+    checkpoint = checkpoint, format = given.format, event = given.event, finish = given.finish,
+    progress = given.progress }, server_log)
 end
 
 --- One turn: sends what there is, up to some megabytes, or until the topic is full.
@@ -318,6 +315,7 @@ function server_log:turn()
   local outcome, lines = self.follower.core:pump(self.parser, self.to, self.event)
   if outcome and lines > 0 and self.count then self.count(lines) end
   tell_problems(self.follower, self.parser, self.format)
+  if self.progress then self.progress:look(self.follower) end
   return outcome, lines
 end
 

@@ -54,7 +54,7 @@ function M.new(given, parser, open, tell)
   if not result[1] then error(result[2], 0) end
   if not follower then return nil, cause, final end
   return setmetatable({ follower = follower, parser = parser, to = to, count = given.count, tell = tell,
-    event = given.event, finish = given.finish, next_quiet = 0 }, server_log)
+    event = given.event, finish = given.finish, progress = given.progress, next_quiet = 0 }, server_log)
 end
 
 -- Commits what was sent. Returns true; false when it was rolled back, so that it is sent again; nil and the error.
@@ -94,6 +94,7 @@ function server_log:turn()
   local outcome, lines = self.follower.core:pump(self.parser, self.to.core, self.event)
   if outcome and lines > 0 and self.count then self.count(lines) end
   self.tell(self.follower)
+  if self.progress then self.progress:look(self.follower) end
   if not outcome then return nil, lines end
   local quiet = outcome == "wait" and sys.monotonic() >= self.next_quiet and self.to:status() == 0 and is_unsaved(self)
   if quiet or self.to:is_due(outcome == "more") then

@@ -5,6 +5,8 @@ local dbobs = require "dbobs"
 local events = require "events"
 local log = dbobs.log
 local log_filter = require "dbobs.log_filter"
+local log_position = require "dbobs.log_position"
+local log_progress = require "dbobs.log_progress"
 local log_settings = require "dbobs.log_settings"
 
 local collector = {
@@ -46,20 +48,25 @@ function collector.collect(run)
 end
 
 -- Where lines go: with exactly_once to the same topic in transactions, whose id and position are the target's own.
-local function destination(run)
-  if run.options.delivery == "at_least_once" then return run.sink end
-  if type(run.sink) ~= "userdata" or not run.sink.exactly_once then
+local function destination(run, to)
+  if run.options.delivery == "at_least_once" then return to end
+  if type(to) ~= "userdata" or not to.exactly_once then
     log.warn("delivery is exactly_once, which there is only with Kafka: lines are sent at least once",
       { target = run.target.name })
-    return run.sink
+    return to
   end
-  return run.sink:exactly_once { id = ("dbobs-%s-logs"):format(run.target.name), positions = run.options.positions }
+  return to:exactly_once { id = ("dbobs-%s-logs"):format(run.target.name), positions = run.options.positions }
+end
+
+-- Under which its position is kept in Kafka.
+local function position_key(run)
+  return ("%s.logs"):format(run.target.name)
 end
 
 -- Reads the log with these settings, until the server has others: those are returned.
 local function follow(run, settings)
-  local to = destination(run)
-  local watch = log_settings.watch(run, settings)
+  local to = destination(run, run.sink)
+  local watch, progress = log_settings.watch(run, settings), log_progress.new(run.target.name)
   local follower, cause, final = dbobs.tail.server_log {
     path = settings.path,
     format = settings.format,
@@ -69,12 +76,13 @@ local function follow(run, settings)
     checkpoint = run:checkpoint(),
     envelope = run:envelope(),
     delivery = to ~= run.sink and "exactly_once" or nil,
-    position = ("%s.logs"):format(run.target.name),
+    position = position_key(run),
     to = to,
     filter = log_filter.filter(run.options),
     event = run.options.event or nil,
     count = function(lines) run:count("lines", lines) end,
     finish = function() return watch.changed end,
+    progress = progress,
     fields = { target = run.target.name, collector = "logs" },
   }
   local ok, finished = true, nil
@@ -82,6 +90,7 @@ local function follow(run, settings)
     ok, finished, cause, final = pcall(follower.run, follower)
   end
   watch:stop()
+  progress:stop()
   if not ok then error(finished, 0) end
   return finished and watch.changed or nil, cause, final
 end
@@ -93,6 +102,18 @@ function collector.follow(run)
   return nil, cause, final
 end
 
+-- How far the log was read, while another dbobs may be reading it.
+local function kept_positions(run)
+  local to = destination(run, run.options.to)
+  if to ~= run.options.to then
+    local positions, cause = to:peek(position_key(run))
+    to:close()
+    if not positions then return nil, cause end
+    if positions ~= "" then return positions end
+  end
+  return log_position.of_checkpoint(run:checkpoint())
+end
+
 -- What `dbobs check` says of the server's log.
 function collector.check(run)
   local settings, cause = log_settings.resolve(run)
@@ -101,8 +122,12 @@ function collector.check(run)
   local ok
   ok, cause = dbobs.tail.check_zone(settings.log_timezone)
   if not ok then return nil, cause end
-  local says
-  says, cause = dbobs.tail.describe(settings.path, settings.format)
+  local positions, says
+  positions, cause = kept_positions(run)
+  if not positions then return nil, cause end
+  says, cause = log_position.describe { path = settings.path, suffix = dbobs.tail.suffix(settings.format),
+    positions = positions, format = settings.format, log_timezone = settings.log_timezone,
+    log_line_prefix = settings.log_line_prefix }
   if not says then return nil, cause end
   local advice = log_settings.advice(settings)
   return advice and ("%s; %s"):format(says, advice) or says

@@ -3,6 +3,7 @@ local cjson = require "cjson"
 local core = require "dbobs.core.tail"
 local lfs = require "lfs"
 local log = require "dbobs.log"
+local log_position = require "dbobs.log_position"
 local memory = require "dbobs.core.memory"
 local servers = require "support.servers"
 local tail = require "dbobs.tail"
@@ -287,9 +288,13 @@ describe("a directory", function()
   it("without a log of the format says so", function()
     lfs.mkdir(path)
     logs { "a.log" }
-    local _, cause = tail.describe(path, "jsonlog")
+    local function of(format)
+      return log_position.describe { path = path, suffix = tail.suffix(format), positions = "", format = format,
+        log_timezone = "UTC", log_line_prefix = "%m " }
+    end
+    local _, cause = of "jsonlog"
     assert.equal(("no log is in %s yet: waiting for one"):format(path), cause)
-    assert.matches("1 file, 0.0 MB", (tail.describe(path, "stderr")))
+    assert.matches(" B behind %(.*%), 1 file,", (of "stderr"))
   end)
 
   it("can hold the checkpoint, which is no log", function()
