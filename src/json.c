@@ -1,6 +1,7 @@
 // Writes JSON. Runs of plain characters are copied whole; only what needs an escape or is no UTF-8 is looked at.
 #include "json.h"
 
+#include <emmintrin.h>
 #include <string.h>
 #include <yyjson.h>
 
@@ -9,6 +10,21 @@
 
 static bool is_plain(unsigned char c) {
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
+size_t json_plain_len(const char *text, size_t len) {
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), blank = _mm_set1_epi8(0x20);
+    size_t at = 0;
+    for (; len - at >= 16; at += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(text + at));
+        // Bytes beyond ASCII are negative, and so below the blank, too.
+        __m128i other = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)),
+                                     _mm_cmplt_epi8(bytes, blank));
+        unsigned found = (unsigned)_mm_movemask_epi8(other);
+        if (found) return at + (size_t)__builtin_ctz(found);
+    }
+    while (at < len && is_plain((unsigned char)text[at])) at++;
+    return at;
 }
 
 static void put_escaped(struct buf *out, unsigned char c) {
@@ -31,9 +47,9 @@ void json_put_string(struct buf *out, const char *text, size_t len) {
     buf_reserve(out, len + 2);
     buf_putc(out, '"');
     while (text < end) {
-        const char *run = text;
-        while (text < end && is_plain((unsigned char)*text)) text++;
-        buf_put(out, run, (size_t)(text - run));
+        size_t run = json_plain_len(text, (size_t)(end - text));
+        buf_put(out, text, run);
+        text += run;
         if (text == end) break;
         if ((unsigned char)*text < 0x80) {
             put_escaped(out, (unsigned char)*text++);

@@ -8,6 +8,8 @@
 
 #include "buf.h"
 
+// How many bytes at the beginning of text stand in a JSON string as they are and are ASCII.
+size_t json_plain_len(const char *text, size_t len);
 // Appends text as a JSON string with its quotes. Bytes that are no UTF-8 become U+FFFD.
 void json_put_string(struct buf *out, const char *text, size_t len);
 // Appends `"name":`, with a comma before it unless the object has just begun.

@@ -23,6 +23,7 @@ struct pglog {
     struct pglog_stderr *plain;
     struct buf unquoted;  // csvlog's columns
     struct record record;
+    struct buf uid;
 
     // Lines of one minute under one abbreviation lie at one distance from UTC: looked up once.
     char minute[16];
@@ -56,6 +57,7 @@ void pglog_free(struct pglog *log) {
     pglog_filter_free(log->filter);
     buf_free(&log->unquoted);
     record_free(&log->record);
+    buf_free(&log->uid);
     free(log);
 }
 
@@ -136,31 +138,35 @@ static void note_undated(struct pglog *log, struct pglog_text text) {
     buf_free(&example);
 }
 
-static void put_uid(struct buf *uid, const struct pglog_line *line, const struct pglog_fields *fields) {
+// The uid of the record, until the next one's.
+static const struct buf *make_uid(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields) {
+    struct buf *uid = &log->uid;
+    buf_clear(uid);
     if (fields && fields->at[PGLOG_SESSION_ID].len && fields->at[PGLOG_LINE_NUM].len) {
         buf_put(uid, fields->at[PGLOG_SESSION_ID].text, fields->at[PGLOG_SESSION_ID].len);
         buf_putc(uid, '/');
         buf_put(uid, fields->at[PGLOG_LINE_NUM].text, fields->at[PGLOG_LINE_NUM].len);
     } else {
-        buf_printf(uid, "%s.%u:%lld", line->first_line, line->truncations, (long long)line->offset);
+        buf_puts(uid, line->first_line);
+        buf_putc(uid, '.');
+        buf_put_int(uid, line->truncations);
+        buf_putc(uid, ':');
+        buf_put_int(uid, line->offset);
     }
+    return uid;
 }
 
-static void put_uid_field(struct buf *out, const struct pglog_line *line, const struct pglog_fields *fields) {
-    struct buf uid = {0};
-    put_uid(&uid, line, fields);
-    json_put_string_field(out, "uid", uid.data, uid.len);
-    buf_free(&uid);
+static void put_uid_field(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields) {
+    const struct buf *uid = make_uid(log, line, fields);
+    json_put_string_field(&log->record.value, "uid", uid->data, uid->len);
 }
 
 // Whether the rate lets the record pass; one that does not is counted.
 static bool passes(struct pglog *log, const struct pglog_line *line, const struct pglog_fields *fields,
                    enum pglog_level level, int64_t time_us) {
-    struct buf uid = {0};
     if (pglog_filter_passes(log->filter, level, time_us)) return true;
-    put_uid(&uid, line, fields);
-    pglog_filter_drop(log->filter, uid.data, uid.len, time_us, log->now_us);
-    buf_free(&uid);
+    const struct buf *uid = make_uid(log, line, fields);
+    pglog_filter_drop(log->filter, uid->data, uid->len, time_us, log->now_us);
     return false;
 }
 
@@ -176,7 +182,7 @@ static bool begin_parsed(struct pglog *log, const struct pglog_line *line, const
     struct buf *out = &log->record.value;
     record_begin(&log->record, log->envelope, time_us, database.text, database.len, pglog_level_name(level));
     pglog_put_event(out, fields, event);
-    put_uid_field(out, line, fields);
+    put_uid_field(log, line, fields);
     json_put_name(out, "record");
     return true;
 }
@@ -192,7 +198,7 @@ static void write_unparsed(struct pglog *log, const struct pglog_line *line, str
     if (log->left_out) return;
     record_begin(&log->record, log->envelope, now_us, NULL, 0, "info");
     json_put_string_field(out, "event_type", "log", 3);
-    put_uid_field(out, line, NULL);
+    put_uid_field(log, line, NULL);
     json_put_name(out, "unparsed");
     buf_puts(out, "true");
     json_put_string_field(out, "text", text.text, text.len);

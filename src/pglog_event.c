@@ -4,21 +4,25 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "find.h"
 #include "json.h"
 #include "pglog_figures.h"
 
-static bool equals(struct pglog_text text, const char *other) {
-    return text.len == strlen(other) && memcmp(text.text, other, text.len) == 0;
-}
+// Inlined, for the length of a literal is then known and its comparison is one of words.
+#define INLINED static inline __attribute__((always_inline))
 
-static bool starts(struct pglog_text text, const char *prefix) {
+INLINED bool starts(struct pglog_text text, const char *prefix) {
     size_t len = strlen(prefix);
     return text.len >= len && memcmp(text.text, prefix, len) == 0;
 }
 
+INLINED bool equals(struct pglog_text text, const char *other) {
+    return text.len == strlen(other) && starts(text, other);
+}
+
 // The place of `word` in the text; NULL when it is not there.
 static const char *find(struct pglog_text text, const char *word) {
-    return text.len ? memmem(text.text, text.len, word, strlen(word)) : NULL;
+    return text.len ? find_word(text.text, text.len, word, strlen(word)) : NULL;
 }
 
 // What lies behind a place of the text.

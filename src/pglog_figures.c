@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "find.h"
 #include "json.h"
 
 const struct pglog_figure pglog_checkpoint_figures[] = {
@@ -86,7 +87,7 @@ static size_t read_thousandths(const char *at, const char *end, int64_t *value) 
 // Finds the number between the figure's words from `at` on; returns the place behind it, NULL when there is none.
 static const char *find_figure(const char *at, const char *end, const struct pglog_figure *figure, int64_t *value) {
     size_t before = strlen(figure->before), after = strlen(figure->after);
-    while ((at = memmem(at, (size_t)(end - at), figure->before, before))) {
+    while ((at = find_word(at, (size_t)(end - at), figure->before, before))) {
         at += before;
         size_t digits = read_thousandths(at, end, value);
         if (digits && (size_t)(end - at) >= digits + after && memcmp(at + digits, figure->after, after) == 0)

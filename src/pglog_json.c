@@ -1,17 +1,19 @@
-// Reads jsonlog lines with yyjson, in memory that is reused from line to line; only fields that somebody looks at are
-// taken.
+// Reads jsonlog lines: those as servers write them in one pass, all others with yyjson, in memory that is reused from
+// line to line.
 #include "pglog_json.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <yyjson.h>
 
+#include "pglog_scan.h"
 #include "utf8.h"
 
 #define POOLED_LINE (64 * 1024)  // longer lines are parsed in memory of their own
 
 struct pglog_json {
     struct buf mended;  // the line when it was no UTF-8
+    struct buf plain;   // texts whose escapes were resolved
     char *pool;
     size_t pool_size;
     yyjson_doc *doc;  // of the last line; the fields point into it
@@ -28,6 +30,7 @@ void pglog_json_free(struct pglog_json *json) {
     if (!json) return;
     yyjson_doc_free(json->doc);
     buf_free(&json->mended);
+    buf_free(&json->plain);
     free(json->pool);
     free(json);
 }
@@ -71,6 +74,8 @@ static void take_fields(yyjson_val *object, struct pglog_fields *fields) {
 bool pglog_json_read(struct pglog_json *json, const char *text, size_t len, struct pglog_fields *fields,
                      struct pglog_text *object) {
     *object = (struct pglog_text){text, len};
+    if (pglog_scan(text, len, &json->plain, fields)) return true;
+    *fields = (struct pglog_fields){0};
     yyjson_doc_free(json->doc);
     json->doc = parse_line(json, object);
     if (!json->doc) return false;

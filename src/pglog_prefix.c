@@ -13,6 +13,7 @@ struct part {
     const char *literal;
     size_t len;
     bool padded_left, padded_right;
+    bool before_literal;  // a literal follows: what this takes ends at the literal's first byte
 };
 
 struct pglog_prefix {
@@ -62,6 +63,9 @@ struct pglog_prefix *pglog_prefix_new(const char *setting) {
         at += len;
         if (*at) at = add_escape(prefix, at + 1);
     }
+    for (int i = 0; i + 1 < prefix->count; i++)
+        prefix->parts[i].before_literal =
+            !prefix->parts[i + 1].escape && !prefix->parts[i].padded_right && prefix->background != i + 1;
     return prefix;
 }
 
@@ -71,10 +75,26 @@ void pglog_prefix_free(struct pglog_prefix *prefix) {
     free(prefix);
 }
 
-// How many characters at `at` are of the class.
-static size_t span(const char *at, const char *end, const char *class) {
+enum { DIGIT = 1, UPPER = 2, LOWER = 4, HEX = 8, POINT = 16, MINUS = 32, PLUS = 64, SLASH = 128 };
+
+// The classes of a character, of those that shapes are made of.
+static unsigned class_of(char c) {
+    if (c >= '0' && c <= '9') return DIGIT | HEX;
+    if (c >= 'A' && c <= 'Z') return UPPER;
+    if (c >= 'a' && c <= 'z') return c <= 'f' ? LOWER | HEX : LOWER;
+    return c == '.' ? POINT : c == '-' ? MINUS : c == '+' ? PLUS : c == '/' ? SLASH : 0;
+}
+
+// How many characters at `at` are of one of the classes.
+static size_t span(const char *at, const char *end, unsigned classes) {
     size_t len = 0;
-    while (at + len < end && at[len] && strchr(class, at[len])) len++;
+    while (at + len < end && class_of(at[len]) & classes) len++;
+    return len;
+}
+
+static size_t blanks(const char *at, const char *end) {
+    size_t len = 0;
+    while (at + len < end && at[len] == ' ') len++;
     return len;
 }
 
@@ -87,9 +107,9 @@ static size_t time_len(const char *at, const char *end) {
         bool digit = at[len] >= '0' && at[len] <= '9';
         if (shape[len] == '0' ? !digit : at[len] != shape[len]) return 0;
     }
-    if (at + len < end && at[len] == '.') len += 1 + span(at + len + 1, end, "0123456789");
+    if (at + len < end && at[len] == '.') len += 1 + span(at + len + 1, end, DIGIT);
     if (at + len >= end || at[len] != ' ') return 0;
-    size_t zone = span(at + len + 1, end, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-0123456789");
+    size_t zone = span(at + len + 1, end, UPPER | LOWER | PLUS | MINUS | DIGIT);
     return zone ? len + 1 + zone : 0;
 }
 
@@ -103,24 +123,24 @@ static ptrdiff_t fixed_len(char escape, const char *at, const char *end) {
         len = time_len(at, end);
         return len ? (ptrdiff_t)len : -2;
     case 'n':
-        len = span(at, end, "0123456789.");
+        len = span(at, end, DIGIT | POINT);
         return len ? (ptrdiff_t)len : -2;
     case 'p':
     case 'l':
     case 'x':
-        len = span(at, end, "0123456789");
+        len = span(at, end, DIGIT);
         return len ? (ptrdiff_t)len : -2;
     case 'P':  // empty when there is no leader
-        return (ptrdiff_t)span(at, end, "0123456789");
+        return (ptrdiff_t)span(at, end, DIGIT);
     case 'Q':
-        return (ptrdiff_t)span(at, end, "-0123456789");
+        return (ptrdiff_t)span(at, end, MINUS | DIGIT);
     case 'c':
-        len = span(at, end, "0123456789abcdef.");
+        len = span(at, end, HEX | POINT);
         return len ? (ptrdiff_t)len : -2;
     case 'v':  // empty without a transaction
-        return (ptrdiff_t)span(at, end, "0123456789/-");
+        return (ptrdiff_t)span(at, end, DIGIT | SLASH | MINUS);
     case 'e':
-        len = span(at, end, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+        len = span(at, end, DIGIT | UPPER);
         return len == 5 ? 5 : -2;
     default:
         return -1;
@@ -178,7 +198,7 @@ static const char *match_from(struct match *match, int number, const char *at);
 static const char *match_behind(struct match *match, int number, const char *from, const char *to) {
     const struct part *part = &match->prefix->parts[number];
     const char *behind = to;
-    if (part->padded_right) behind += span(behind, match->end, " ");
+    if (part->padded_right) behind += blanks(behind, match->end);
     const char *found = match_from(match, number + 1, behind);
     if (found) take(match->fields, part->escape, from, (size_t)(to - from));
     return found;
@@ -186,11 +206,13 @@ static const char *match_behind(struct match *match, int number, const char *fro
 
 static const char *match_escape(struct match *match, int number, const char *at) {
     const struct part *part = &match->prefix->parts[number];
-    if (part->padded_left) at += span(at, match->end, " ");
+    if (part->padded_left) at += blanks(at, match->end);
     ptrdiff_t len = fixed_len(part->escape, at, match->end);
     if (len == -2) return NULL;
     if (len >= 0) return match_behind(match, number, at, at + len);
     for (const char *to = at; to <= match->end; to++) {
+        if (part->before_literal) to = memchr(to, *part[1].literal, (size_t)(match->end - to));
+        if (!to) return NULL;
         const char *found = match_behind(match, number, at, to);
         if (found || match->steps > MAX_STEPS) return found;
     }

@@ -77,13 +77,18 @@ static const char *take_whole(struct pglog_stderr *log, const char *text, const 
     return NULL;
 }
 
+static bool begins_record(const struct pglog_stderr *log, struct pglog_text line) {
+    if (line.len && *line.text == '\t') return false;
+    struct pglog_fields fields = {0};
+    enum line_kind kind = classify(log, line.text, line.len, &fields).kind;
+    return kind != LINE_CONTINUED && kind != LINE_KEYWORD;
+}
+
 size_t pglog_stderr_cut(struct pglog_stderr *log, const char *text, size_t len, size_t *scanned, bool is_all) {
     const char *end = text + len, *at = text + *scanned;
     struct pglog_text line;
     for (const char *behind; (behind = take_whole(log, at, end, &line)); at = behind) {
-        struct pglog_fields fields = {0};
-        enum line_kind kind = classify(log, line.text, line.len, &fields).kind;
-        if (at > text && kind != LINE_CONTINUED && kind != LINE_KEYWORD) return (size_t)(at - text);
+        if (at > text && begins_record(log, line)) return (size_t)(at - text);
         *scanned = (size_t)(behind - text);
     }
     return is_all && *scanned == len ? len : 0;

@@ -35,26 +35,70 @@ void record_envelope_free(struct record_envelope *envelope) {
     *envelope = (struct record_envelope){0};
 }
 
+// What depends on the database only: the key, and the fields between timestamp and tags.
+static void render_middle(struct record *record, const struct record_envelope *envelope, const char *database,
+                          size_t len) {
+    struct buf *middle = &record->middle;
+    record->envelope = envelope;
+    buf_clear(&record->database);
+    buf_put(&record->database, database, len);
+
+    buf_clear(&record->key);
+    utf8_put(&record->key, envelope->host, strlen(envelope->host));
+    buf_putc(&record->key, ':');
+    utf8_put(&record->key, database, len);
+
+    buf_clear(middle);
+    buf_putc(middle, ',');
+    buf_put(middle, envelope->before.data, envelope->before.len);
+    json_put_string(middle, database, len);
+    buf_putc(middle, ',');
+    buf_put(middle, envelope->after.data, envelope->after.len);
+}
+
+// Records of one minute are dated by their seconds only.
+static void put_time(struct record *record, int64_t time_us) {
+    enum { MINUTE = 60000000, MINUTE_LEN = sizeof "\"2026-03-29T00:30:" - 1, TIME_LEN = MINUTE_LEN + 11 };
+    struct buf *value = &record->value;
+    if (*record->minute && time_us >= record->minute_us && time_us - record->minute_us < MINUTE) {
+        int32_t rest = (int32_t)(time_us - record->minute_us);
+        char text[TIME_LEN] = {0};
+        memcpy(text, record->minute, MINUTE_LEN);
+        for (int at = TIME_LEN - 3; at >= MINUTE_LEN; at--) {
+            if (at == MINUTE_LEN + 2) continue;
+            text[at] = (char)('0' + rest % 10);
+            rest /= 10;
+        }
+        text[MINUTE_LEN + 2] = '.';
+        text[TIME_LEN - 2] = 'Z';
+        text[TIME_LEN - 1] = '"';
+        buf_put(value, text, sizeof text);
+        return;
+    }
+    size_t from = value->len;
+    json_put_time(value, time_us);
+    *record->minute = '\0';
+    if (time_us < 0 || value->len - from != TIME_LEN) return;
+    memcpy(record->minute, value->data + from, MINUTE_LEN);
+    record->minute_us = time_us / MINUTE * MINUTE;
+}
+
 void record_begin(struct record *record, const struct record_envelope *envelope, int64_t time_us, const char *database,
                   size_t database_len, const char *log_level) {
     if (!database) {
         database = envelope->database;
         database_len = strlen(database);
     }
-    buf_clear(&record->key);
-    utf8_put(&record->key, envelope->host, strlen(envelope->host));
-    buf_putc(&record->key, ':');
-    utf8_put(&record->key, database, database_len);
+    const struct buf *before = &record->database;
+    if (record->envelope != envelope || before->len != database_len ||
+        (database_len && memcmp(before->data, database, database_len) != 0))
+        render_middle(record, envelope, database, database_len);
 
     struct buf *value = &record->value;
     buf_clear(value);
     buf_puts(value, "{\"timestamp\":");
-    json_put_time(value, time_us);
-    buf_putc(value, ',');
-    buf_put(value, envelope->before.data, envelope->before.len);
-    json_put_string(value, database, database_len);
-    buf_putc(value, ',');
-    buf_put(value, envelope->after.data, envelope->after.len);
+    put_time(record, time_us);
+    buf_put(value, record->middle.data, record->middle.len);
     if (log_level) put_field(value, "log_level", log_level);
     buf_puts(value, "},\"payload\":{");
 }
@@ -66,6 +110,8 @@ void record_end(struct record *record) {
 void record_free(struct record *record) {
     buf_free(&record->key);
     buf_free(&record->value);
+    buf_free(&record->database);
+    buf_free(&record->middle);
 }
 
 enum sink_result record_put(struct record *record, struct sink *sink, struct batch *batch, char *error, size_t size) {

@@ -28,6 +28,13 @@ struct record_source {
 struct record {
     struct buf key;
     struct buf value;
+
+    // What is mostly the same as in the record before.
+    const struct record_envelope *envelope;
+    struct buf database;  // of the key
+    struct buf middle;    // the fields between timestamp and tags
+    int64_t minute_us;    // of the text in `minute`
+    char minute[24];      // "\"2026-03-29T00:30:"; empty at first
 };
 
 void record_envelope_init(struct record_envelope *envelope, const struct record_source *source);
@@ -35,8 +42,9 @@ void record_envelope_init(struct record_envelope *envelope, const struct record_
 void record_envelope_tag(struct record_envelope *envelope, const char *name, const char *value);
 void record_envelope_free(struct record_envelope *envelope);
 
-// Begins a record; the caller then writes the payload's fields with json_put_*_field(&record->value, ...).
-// database: NULL for the envelope's. log_level: NULL for a record without this tag. time_us: since 1970.
+// Begins a record; the caller then writes the payload's fields with json_put_*_field(&record->value, ...). One struct
+// record is always used with one envelope, which does not change any more. database: NULL for the envelope's.
+// log_level: NULL for a record without this tag. time_us: since 1970.
 void record_begin(struct record *record, const struct record_envelope *envelope, int64_t time_us, const char *database,
                   size_t database_len, const char *log_level);
 void record_end(struct record *record);
