@@ -48,8 +48,8 @@ static int64_t since(lua_State *lua) {
     return since_us;
 }
 
-// open{path=, suffix=, checkpoint= | positions=, from="beginning"|"end", since=microseconds since 1970, poll=, grace=}
-// -> follower | nil, error, whether another process uses the checkpoint
+// open{path=, suffix=, checkpoint= | positions=, from="beginning"|"end", since=microseconds since 1970, poll=, grace=,
+// half_lines=} -> follower | nil, error, whether another process uses the checkpoint
 static int l_open(lua_State *lua) {
     luaL_checktype(lua, 1, LUA_TTABLE);
     struct tail_options options = {.path = luax_field_string(lua, 1, "path", ""),
@@ -58,6 +58,7 @@ static int l_open(lua_State *lua) {
                                    .positions = luax_field_string(lua, 1, "positions", NULL),
                                    .from_end = strcmp(luax_field_string(lua, 1, "from", "beginning"), "end") == 0,
                                    .since_us = since(lua),
+                                   .half_lines = luax_field_bool(lua, 1, "half_lines", 0),
                                    .poll_ms = milliseconds(lua, "poll", 1),
                                    .grace_ms = milliseconds(lua, "grace", 10)};
     char error[1024];

@@ -81,6 +81,7 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool
     tail->since_us = options->since_us;
     tail->poll_ms = options->poll_ms;
     tail->grace_ms = options->grace_ms;
+    tail->half_lines = options->half_lines;
     tail->segments_end = &tail->segments;
     tail->notes_end = &tail->notes;
     tail->cut = cut_line;
@@ -158,8 +159,13 @@ static void on_quiet(uv_timer_t *timer) {
     wakeup_signal(&tail->news);
 }
 
+// Whether the file ends in half a line that is handed out when nobody completes it.
+static bool waits_for_rest(const struct tail *tail, const struct tail_file *file) {
+    return file->seen_size > file->read && (file->gone || (tail->half_lines && file->half != file->read));
+}
+
 // Finds the files that changed since their end was reached or that could not be read, and the rotated ones whose last
-// half line is due. all: also those whose changes the system tells.
+// half line, or half a line, is due. all: also those whose changes the system tells.
 static void stat_files(struct tail *tail, bool all) {
     int64_t now = clock_monotonic_ns();
     for (struct tail_file *file = tail->files; file; file = file->next) {
@@ -168,12 +174,13 @@ static void stat_files(struct tail *tail, bool all) {
         if (file->fd >= 0 && !file->eof_ns && !*file->first_line && tail_file_identify(file) > 0) tail->unsaved = true;
         if (file->fd >= 0 && !file->eof_ns && *file->first_line && tail_file_unchanged(file) == 0)
             tail_begin_anew(tail, file);
-        if (file->fd < 0 || !file->eof_ns || (file->told && !all && !file->gone && !file->unreadable)) continue;
+        bool waits = waits_for_rest(tail, file);
+        if (file->fd < 0 || !file->eof_ns || (file->told && !all && !file->gone && !waits && !file->unreadable))
+            continue;
         if (tail_file_status(file, &status)) continue;
         bool changed =
             file->unreadable || status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
-        bool due =
-            file->gone && file->seen_size > file->read && now - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
+        bool due = waits && now - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
         if (changed) file->eof_ns = 0;
         if (changed || due) wakeup_signal(&tail->news);
     }
@@ -218,6 +225,19 @@ static bool hand_out(struct tail *tail, struct tail_line *line, size_t len, size
     tail->open_end = file->read;
     tail->open_bytes += len + more;
     tail->dropped = 0;
+    return true;
+}
+
+// Hands out what is there of a line that may still be completed: its place stays that of the next one.
+static bool hand_out_half(struct tail *tail, struct tail_line *line) {
+    struct tail_file *file = tail->current;
+    bool rests = clock_monotonic_ns() - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
+    if (!rests || !*file->first_line || !waits_for_rest(tail, file)) return false;
+    int64_t offset = file->read;
+    size_t taken = tail->taken;
+    hand_out(tail, line, tail->buffer.len - taken, 0);
+    tail->taken = taken;
+    file->read = file->half = tail->open_end = offset;
     return true;
 }
 
@@ -269,8 +289,8 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
     if (quiet && next_in_buffer(tail, line, true)) return OUTCOME_LINE;
     file->may_be_complete = !quiet && may_be_complete(tail);
     if (file->may_be_complete) uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
-    if (!due) return OUTCOME_NOTHING;
-    hand_out(tail, line, tail->buffer.len, 0);
+    if (due) hand_out(tail, line, tail->buffer.len, 0);
+    else if (!hand_out_half(tail, line)) return OUTCOME_NOTHING;
     return OUTCOME_LINE;
 }
 
@@ -346,7 +366,7 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
 static bool is_promising(const struct tail *tail, const struct tail_file *file) {
     if (file->fd < 0) return false;
     if (!file->eof_ns) return true;
-    bool waits = file->gone && file->seen_size > file->read;
+    bool waits = waits_for_rest(tail, file);
     if (!file->may_be_complete && !waits) return false;
     int64_t rested = clock_monotonic_ns() - file->rested_ns;
     if (file->may_be_complete && rested >= (int64_t)QUIET_MS * 1000000) return true;
@@ -441,6 +461,7 @@ bool tail_next(struct tail *tail, struct tail_line *line) {
 void tail_hand_back(struct tail *tail, int64_t offset) {
     if (!tail->open_file) return;
     tail->open_file->read = tail->open_end = offset;
+    tail->open_file->half = -1;
     tail->open_file->eof_ns = 0;
     tail->current = NULL;
 }
@@ -492,6 +513,7 @@ static void go_back(struct tail *tail) {
                       file->path, (long long)file->acked, (long long)file->read);
         if (file->fd < 0) file->acked = file->read;
         file->read = file->acked;
+        file->half = -1;
         file->eof_ns = 0;
     }
     wakeup_signal(&tail->news);

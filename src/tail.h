@@ -25,6 +25,9 @@ struct tail_options {
     int64_t since_us;   // files found at the start and not written since are read from their end on; 0: none
     uint64_t poll_ms;   // between two looks at files and directory
     uint64_t grace_ms;  // how long a rotated file is read on after its end was reached
+    // A line without its end that nobody has completed for grace_ms is handed out as it is, once, and again as a whole
+    // when the rest of it comes: at the same offset, and only the whole one moves the position.
+    bool half_lines;
 };
 
 struct tail_line {

@@ -39,7 +39,7 @@ struct tail_file *tail_file_new(const char *path, int fd, const struct stat *sta
     file->fd = fd;
     file->device = status->st_dev;
     file->inode = status->st_ino;
-    file->seen_size = -1;
+    file->seen_size = file->half = -1;
     return file;
 }
 

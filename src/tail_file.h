@@ -32,6 +32,7 @@ struct tail_file {
     int64_t rested_ns;                 // monotonic time since which it has that size, or is gone; 0: not known
     bool may_be_complete;              // whole lines were left there: a record, when nothing comes behind them
     int64_t size, mtime_ns;            // when it was last looked at
+    int64_t half;                      // offset behind which a half line was handed out; -1: none
     bool gone;                         // its path names another file, or none
     bool copy;                         // a copy of a file that is followed: never read
     bool listed;                       // the last look into the directory found it

@@ -37,6 +37,7 @@ struct tail {
     bool from_end;      // only for files found by the first look
     int64_t since_us;
     uint64_t poll_ms, grace_ms;
+    bool half_lines;
 
     uv_timer_t timer;
     uv_fs_event_t watch;

@@ -279,7 +279,9 @@ local function follow_exactly_once(given, parser)
 end
 
 --- Follows a PostgreSQL server log: each record of it becomes one of raw-logs. Of a directory only the files of the
---- format are read: .json, .csv, or for stderr all others.
+--- format are read: .json, .csv, or for stderr all others. What a file ends in without a newline is sent as it is when
+--- nobody completes it for `grace`; once it is completed the whole record is sent as well. With exactly_once it is
+--- only sent whole, or when its file was rotated.
 ---@param given table path, checkpoint, from, since, poll, grace as with dbobs.tail; format ("jsonlog" by default,
 --- "csvlog" or "stderr", also as a container runtime stores it) and for stderr the server's log_line_prefix; envelope
 --- (run:envelope()); timezone (the server's log_timezone); to (the topic); count(lines) is called
@@ -297,7 +299,7 @@ function M.server_log(given)
   local checkpoint = given.checkpoint or given.path
   if draining[checkpoint] then task.join(draining[checkpoint]) end
   if given.delivery == "exactly_once" then return follow_exactly_once(given, parser) end
-  local file = { suffix = SUFFIX[given.format or "jsonlog"] }
+  local file = { suffix = SUFFIX[given.format or "jsonlog"], half_lines = true }
   for name in pairs(OPTIONS) do file[name] = given[name] end
   local object, in_use
   object, cause, in_use = open_in_turn(file, given.fields, (given.finish or given.progress) and LOOK)

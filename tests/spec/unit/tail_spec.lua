@@ -599,6 +599,31 @@ describe("a server log", function()
     assert.equal("1 2 3 4 5 6 7", table.concat(texts, " "))
   end)
 
+  it("sends half a line that nobody completes once, and the whole when it is completed", function()
+    write(path, '{"message":"one"}\n{"mess')
+    local object = server_log()
+    assert.equal("one", records(object, 1)[1].payload.record.message)
+    local half = records(object, 1)[1].payload
+    assert.same({ true, '{"mess' }, { half.unparsed, half.text })
+    for _ = 1, 10 do
+      object:turn()
+      task.wait(object.follower.core, 0.05)
+    end
+    assert.same({}, out:take())
+    write(path, 'age":"two"}\n{"message":"three"}\n{')
+    local rest = records(object, 3)
+    assert.equal("two", rest[1].payload.record.message)
+    assert.equal("three", rest[2].payload.record.message)
+    assert.equal("{", rest[3].payload.text)
+    assert.equal((half.uid:gsub("%d+$", 18)), rest[1].payload.uid)
+    assert.equal(half.uid, rest[1].payload.uid)
+    -- The position is that of the half line: the next run has it whole.
+    object:flush()
+    object:close()
+    write(path, '"message":"four"}\n')
+    assert.equal("four", records(server_log(), 1)[1].payload.record.message)
+  end)
+
   it("is sent again from the checkpoint when records are not delivered", function()
     write(path, "1\n2\n3\n")
     local object = server_log()
