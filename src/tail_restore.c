@@ -114,11 +114,12 @@ static bool is_at(const struct checkpoint_position *position, const struct tail_
 
 // The position's file at its old place, truncated and begun anew or still without a first line; NULL when another file
 // is there, or one that another position knows better.
-static struct tail_file *find_begun_anew(const struct tail *tail, const struct checkpoint_position *position) {
+static struct tail_file *find_begun_anew(struct tail *tail, const struct checkpoint_position *position) {
     struct stat status;
     char error[512];
     if (stat(position->path, &status) || status.st_dev != position->device || status.st_ino != position->inode)
         return NULL;
+    if (tail_known(tail, &status)) return NULL;
     for (size_t i = 0; i < tail->checkpoint.count; i++) {
         const struct checkpoint_position *other = &tail->checkpoint.positions[i];
         if (other != position && other->device == position->device && other->inode == position->inode) return NULL;
@@ -126,6 +127,7 @@ static struct tail_file *find_begun_anew(const struct tail *tail, const struct c
     int fd = tail_file_open(position->path, &status, error, sizeof error);
     if (fd < 0) return NULL;
     struct tail_file *file = tail_file_new(position->path, fd, &status);
+    if (position->path[tail_archive_stem(position->path)]) tail_file_unpack(file);
     if (is_at(position, file)) return file;
     tail_file_free(file);
     return NULL;

@@ -145,6 +145,17 @@ describe("a log that was compressed while nobody read it", function()
     assert.equal("1", lines_of(follow { path = directory .. "/*" }))
   end)
 
+  it("reads an archive as one after a follower that had only found it", function()
+    write(path, numbered(1, 3))
+    read_and_stop(3)
+    shell "mv a.log a.log.2"
+    write(path, numbered(4, 6))
+    shell "mv a.log a.log.1 && gzip a.log.1 a.log.2"
+    write(path, numbered(7, 9))
+    follow():close()
+    assert.equal((numbered(4, 9):gsub("\n$", ""):gsub("\n", "|")), read_and_stop(6))
+  end)
+
   it("takes the rest from an archive of a copy, when it was truncated", function()
     write(path, "1\n")
     read_and_stop(1)
