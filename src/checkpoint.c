@@ -59,6 +59,7 @@ void checkpoint_format(const struct checkpoint *checkpoint, struct buf *out) {
         put_uint(out, "truncations", position->truncations);
         json_put_int_field(out, "offset", position->offset);
         if (position->size > 0) json_put_int_field(out, "size", position->size);
+        if (*position->before) json_put_string_field(out, "before", position->before, strlen(position->before));
         if (position->mtime_ns > 0) json_put_int_field(out, "mtime_ns", position->mtime_ns);
         buf_putc(out, '}');
     }
@@ -96,6 +97,7 @@ static int take_position(struct checkpoint *checkpoint, yyjson_val *object) {
     position.path = path;
     position.truncations = (uint32_t)truncations;
     position.offset = (int64_t)offset;
+    if (!take_text(object, "before", position.before, sizeof position.before)) *position.before = '\0';
     if (take_uint(object, "size", INT64_MAX, &size)) position.size = (int64_t)size;
     if (take_uint(object, "mtime_ns", INT64_MAX, &mtime_ns)) position.mtime_ns = (int64_t)mtime_ns;
     checkpoint_add(checkpoint, &position);

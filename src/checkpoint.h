@@ -21,6 +21,7 @@ struct checkpoint_position {
     int64_t offset;  // of the first byte not acknowledged
     // When the file was last looked at; 0: not known.
     int64_t size, mtime_ns;
+    char before[CHECKPOINT_HASH];  // of the last bytes before the offset; "" when not known
 };
 
 struct checkpoint {

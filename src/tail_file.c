@@ -132,16 +132,30 @@ int64_t tail_file_mtime_ns(const struct stat *status) {
     return (int64_t)status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec;
 }
 
-struct checkpoint_position tail_file_position(const struct tail_file *file) {
+void tail_file_before(int fd, int64_t offset, char before[CHECKPOINT_HASH]) {
+    char window[TAIL_HEAD];
+    size_t len = offset < TAIL_HEAD ? (size_t)offset : TAIL_HEAD;
+    *before = '\0';
+    if (len && pread(fd, window, len, offset - (int64_t)len) == (ssize_t)len) hash(window, len, before);
+}
+
+struct checkpoint_position tail_file_position(struct tail_file *file, int64_t offset) {
+    if (file->before_at != offset && file->fd >= 0 && !file->archive) {
+        tail_file_before(file->fd, offset, file->before);
+        // What was truncated and begun anew meanwhile holds other bytes there.
+        bool known = *file->first_line && tail_file_unchanged(file) > 0;
+        file->before_at = known ? offset : -1;
+    }
     struct checkpoint_position position = {.source = "file",
                                            .path = file->path,
                                            .device = file->device,
                                            .inode = file->inode,
                                            .truncations = file->truncations,
-                                           .offset = file->acked,
+                                           .offset = offset,
                                            .size = file->size,
                                            .mtime_ns = file->mtime_ns};
     memcpy(position.first_line, file->first_line, sizeof position.first_line);
+    if (file->before_at == offset) memcpy(position.before, file->before, sizeof position.before);
     return position;
 }
 

@@ -24,6 +24,8 @@ struct tail_file {
     char head[TAIL_HEAD];
     size_t head_len;
     uint32_t truncations;
+    char before[CHECKPOINT_HASH];  // hash of the last bytes before `before_at`
+    int64_t before_at;
     int64_t read;                      // offset behind the last line that was handed out
     int64_t acked;                     // offset behind the last line whose record is acknowledged
     unsigned segments;                 // handed out and not acknowledged, see tail.c
@@ -71,7 +73,11 @@ int tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]);
 
 // The modification time in nanoseconds.
 int64_t tail_file_mtime_ns(const struct stat *status);
-struct checkpoint_position tail_file_position(const struct tail_file *file);
+// The position at an offset of the file.
+struct checkpoint_position tail_file_position(struct tail_file *file, int64_t offset);
+// Hashes the last bytes before an offset: by them files are told apart that begin with the same line. "" when they
+// cannot be read.
+void tail_file_before(int fd, int64_t offset, char before[CHECKPOINT_HASH]);
 
 // The directory part of a path, "." when it has none; the caller frees it.
 char *tail_file_directory(const char *path);

@@ -147,7 +147,8 @@ static void restore_file(struct restored *restored, const struct checkpoint_posi
                                        .first_line = position->first_line,
                                        .device = position->device,
                                        .inode = position->inode,
-                                       .size = position->offset};
+                                       .size = position->offset,
+                                       .before = position->before};
     struct tail_file *file = *position->first_line ? tail_search(&restored->listing, &wanted) : NULL;
     int64_t mtime_ns = written_ns(position, file);
     if (mtime_ns > restored->newest_ns) restored->newest_ns = mtime_ns;

@@ -88,10 +88,9 @@ static void format_positions(struct tail *tail, bool all, struct buf *out) {
     for (size_t i = 0; i < tail->checkpoint.count; i++)
         if (strcmp(tail->checkpoint.positions[i].source, "file") != 0)
             checkpoint_add(&positions, &tail->checkpoint.positions[i]);
-    for (const struct tail_file *file = tail->files; file; file = file->next) {
+    for (struct tail_file *file = tail->files; file; file = file->next) {
         if (file->copy) continue;
-        struct checkpoint_position position = tail_file_position(file);
-        if (all) position.offset = file->read;
+        struct checkpoint_position position = tail_file_position(file, all ? file->read : file->acked);
         checkpoint_add(&positions, &position);
     }
     checkpoint_format(&positions, out);

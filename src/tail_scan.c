@@ -242,7 +242,8 @@ static void begin_anew(struct tail *tail, struct tail_file *file, struct tail_li
     file->fd = -1;
     file->gone = true;
     file->eof_ns = 0;
-    const struct tail_wanted wanted = {.path = file->path, .first_line = file->first_line, .size = file->read};
+    const struct tail_wanted wanted = {
+        .path = file->path, .first_line = file->first_line, .size = file->read, .before = ""};
     struct tail_file *copy = *file->first_line ? tail_search(listing, &wanted) : NULL;
     if (copy) {
         forget_copy(tail, copy->device, copy->inode);

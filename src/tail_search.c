@@ -44,6 +44,13 @@ static void read_directory(struct tail_listing *listing, char *directory) {
     if (entries) closedir(entries);
 }
 
+static bool has_before(const struct tail_wanted *wanted, int fd) {
+    char before[CHECKPOINT_HASH];
+    if (!*wanted->before) return true;
+    tail_file_before(fd, wanted->size, before);
+    return strcmp(before, wanted->before) == 0;
+}
+
 // Opens the path when its first line is the wanted one.
 static struct tail_file *open_wanted(const struct tail_wanted *wanted, const char *path) {
     struct stat status;
@@ -53,7 +60,9 @@ static struct tail_file *open_wanted(const struct tail_wanted *wanted, const cha
     if (tail_file_hash(fd, first_line) > 0 && strcmp(first_line, wanted->first_line) == 0) {
         struct tail_file *file = tail_file_new(path, fd, &status);
         tail_file_unpack(file);
-        return file;
+        if (file->archive || has_before(wanted, fd)) return file;
+        tail_file_free(file);
+        return NULL;
     }
     close(fd);
     return NULL;
@@ -97,6 +106,18 @@ static struct tail_file *search_listed(struct tail_listing *listing, const struc
     return NULL;
 }
 
+// Looks through the directory of the path.
+static struct tail_file *search_directory(struct tail_listing *listing, const struct tail_wanted *wanted,
+                                          const char *path) {
+    struct tail_file *found;
+    tail_listing_read(listing, path);
+    found = search_listed(listing, wanted, true, false);
+    if (!found) found = search_listed(listing, wanted, true, true);
+    if (!found) found = search_listed(listing, wanted, false, false);
+    if (!found) found = search_listed(listing, wanted, false, true);
+    return found;
+}
+
 struct tail_file *tail_search(struct tail_listing *listing, const struct tail_wanted *wanted) {
     struct stat status;
     struct tail_file *found = NULL;
@@ -105,11 +126,10 @@ struct tail_file *tail_search(struct tail_listing *listing, const struct tail_wa
     if (stat(wanted->path, &status) == 0 && status.st_ino == wanted->inode && S_ISREG(status.st_mode) &&
         (archive || status.st_size >= wanted->size))
         found = open_wanted(wanted, wanted->path);
-    if (found) return found;
-    tail_listing_read(listing, wanted->path);
-    if (!found) found = search_listed(listing, wanted, true, false);
-    if (!found) found = search_listed(listing, wanted, true, true);
-    if (!found) found = search_listed(listing, wanted, false, false);
-    if (!found) found = search_listed(listing, wanted, false, true);
+    if (found || (found = search_directory(listing, wanted, wanted->path))) return found;
+    // A symbolic link to the current log may name another file beside the wanted one by now.
+    char *target = realpath(wanted->path, NULL);
+    if (target && strcmp(target, wanted->path) != 0) found = search_directory(listing, wanted, target);
+    free(target);
     return found;
 }

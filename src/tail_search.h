@@ -11,6 +11,7 @@ struct tail_wanted {
     const char *first_line;
     uint64_t device, inode;  // the file itself when it is there, else a copy
     int64_t size;            // a copy has at least as many bytes
+    const char *before;      // hash of the last bytes before that; "" when not known
 };
 
 // A regular file.

@@ -175,6 +175,88 @@ describe("a follower in trouble", function()
     end
   end)
 
+  -- The link to the current file moves on; what the files before it still got is not lost.
+  for _, away in ipairs { false, true } do
+    it("follows a symbolic link that moves, " .. (away and "while nobody read" or "while it reads"), function()
+      servers.shell(("mkdir %s/data"):format(directory))
+      local function link(name)
+        servers.shell(("cd %s && ln -sfn data/%s a.log.new && mv -T a.log.new a.log"):format(directory, name))
+      end
+      write(directory .. "/data/pg-1.log", "1\n")
+      link "pg-1.log"
+      local follower = follow()
+      assert.same({ "1" }, lines_of(follower, 1))
+      follower:flush()
+      if away then follower:close() end
+      write(directory .. "/data/pg-1.log", "1 late\n")
+      write(directory .. "/data/pg-2.log", "2\n")
+      link "pg-2.log"
+      if away then follower = follow() end
+      assert.same({ "1 late", "2" }, lines_of(follower, 2))
+      assert.same({}, told)
+    end)
+  end
+
+  it("goes on in a file whose device has another number, and in one of another inode with the same content", function()
+    write(path, "one\n")
+    local follower = follow()
+    lines_of(follower, 1)
+    follower:flush()
+    follower:close()
+    write(path, "two\n")
+    servers.shell(("sed -i -E 's/\"device\":[0-9]+/\"device\":7/' %s"):format(checkpoint))
+    follower = follow()
+    assert.same({ "two" }, lines_of(follower, 1))
+    follower:flush()
+    follower:close()
+    write(path, "three\n")
+    servers.shell(("cp %s %s.restored && mv %s.restored %s"):format(path, path, path, path))
+    assert.same({ "three" }, lines_of(follow(), 1))
+    assert.same({}, told)
+  end)
+
+  it("tells files apart that begin with the same line", function()
+    write(path, "banner\none\ntwo\n")
+    local follower = follow()
+    lines_of(follower, 3)
+    follower:flush()
+    follower:close()
+    -- It was removed, and another that is longer has the same first line, also when it has the inode.
+    servers.shell(("printf 'banner\nfour\nfive\nsix\n' >%s.new && mv %s.new %s"):format(path, path, path))
+    follower = follow()
+    assert.same({ "banner", "four", "five", "six" }, lines_of(follower, 4))
+    follower:flush()
+    follower:close()
+    write(path, "banner\nseven\neight\nnine\nten\n", "wb")
+    assert.same({ "banner", "seven", "eight", "nine", "ten" }, lines_of(follow(), 5))
+  end)
+
+  it("follows a file that loses its permission and gets it back", function()
+    write(path, "one\n")
+    local follower = follow()
+    lines_of(follower, 1)
+    servers.shell(("chmod 000 %s"):format(path))
+    write(path, "two\n")
+    assert.same({ "two" }, lines_of(follower, 1))
+    servers.shell(("chmod 600 %s"):format(path))
+    write(path, "three\n")
+    assert.same({ "three" }, lines_of(follower, 1))
+  end)
+
+  it("follows a path that becomes a directory, a named pipe, and a file again", function()
+    write(path, "one\n")
+    local follower = follow()
+    lines_of(follower, 1)
+    servers.shell(("mv %s %s.1 && mkfifo %s"):format(path, path, path))
+    write(path .. ".1", "two\n")
+    assert.same({ "two" }, lines_of(follower, 1))
+    process.until_true(function() lines_of(follower) return told[1] end, "the pipe to be told")
+    assert.matches("cannot follow .*: it is no regular file", told[1])
+    servers.shell(("rm %s"):format(path))
+    write(path, "three\n")
+    assert.same({ "three" }, lines_of(follower, 1))
+  end)
+
   it("that is ended while its topic is full repeats no line that went out", function()
     local out = memory(1e6, 5)
     local envelope = { host = "h", port = 5432, database = "postgres", environment = "test", tags = {} }
