@@ -23,9 +23,12 @@ return {
     password = dbobs.env("MONITOR_PASSWORD", dbobs.env "PGPASSWORD"),
     dbname = dbobs.env("POSTGRES_DB", dbobs.env("PGDATABASE", "postgres")),
 
-    -- The server's log, when dbobs runs where the file is. A pattern like "/var/log/postgresql/*.json" works. Files
-    -- named *.json are read as jsonlog, *.csv as csvlog, others as the plain format (also as a container runtime stores
-    -- it); log_format = "jsonlog", "csvlog" or "stderr" says otherwise. Time zone and prefix are asked from the server.
+    -- The server's log, when dbobs runs where the file is: a file, a pattern like "/var/log/postgresql/*.json", or a
+    -- directory, of which the files of log_format are read. It may be rotated in any way, and compressed (gzip, zstd)
+    -- or removed while dbobs is away: what is still there, under whatever name beside it, is read.
+    -- Files named *.json are read as jsonlog, *.csv as csvlog, others as the plain format (also as a container runtime
+    -- stores it); log_format = "jsonlog", "csvlog" or "stderr" says otherwise. Time zone and prefix are asked from the
+    -- server.
     log_file = dbobs.env "POSTGRES_LOG_FILE",
     -- log_source = "file" asks the server where its files are and how they are written, and notices when that changes;
     -- log_directory = "/mnt/db1-log" says where their directory is seen from here.

@@ -177,7 +177,11 @@ static void stat_files(struct tail *tail, bool all) {
         bool waits = waits_for_rest(tail, file);
         if (file->fd < 0 || !file->eof_ns || (file->told && !all && !file->gone && !waits && !file->unreadable))
             continue;
-        if (tail_file_status(file, &status)) continue;
+        if (tail_file_status(file, &status)) {
+            file->eof_ns = 0;  // reading tells why
+            wakeup_signal(&tail->news);
+            continue;
+        }
         bool changed =
             file->unreadable || status.st_size != file->seen_size || tail_file_mtime_ns(&status) != file->seen_mtime_ns;
         bool due = waits && now - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
@@ -294,11 +298,32 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
     return OUTCOME_LINE;
 }
 
+// A file server can forget a file that is removed, or was moved by another client. One that is not there any more is
+// let go, for nothing brings it back.
+static bool is_forgotten(struct tail *tail, struct tail_file *file) {
+    bool waited = file->unreadable && clock_monotonic_ns() - file->unreadable_ns >= (int64_t)tail->grace_ms * 1000000;
+    if (tail_file_reopen(file)) return true;
+    if (!file->gone || !waited) return false;
+    tail_note(tail,
+              "%s was removed on its file server when %lld bytes of it were read: what it held behind them, if "
+              "anything, is lost",
+              file->path, (long long)file->read);
+    close(file->fd);
+    file->fd = -1;
+    tail->unsaved = true;
+    return true;
+}
+
 // A read failed, which says nothing of what is in the file: it is tried again at the next poll.
-static enum outcome cannot_read(struct tail_file *file) {
+static enum outcome cannot_read(struct tail *tail, struct tail_file *file) {
+    int cause = errno ? errno : EIO;
+    if (cause == ESTALE && !file->archive && is_forgotten(tail, file)) {
+        file->unreadable = 0;
+        return OUTCOME_MORE;
+    }
     file->eof_ns = clock_monotonic_ns();
     if (!file->unreadable) file->unreadable_ns = file->eof_ns;
-    file->unreadable = errno ? errno : EIO;
+    file->unreadable = cause;
     return OUTCOME_NOTHING;
 }
 
@@ -311,7 +336,7 @@ static enum outcome cannot_unpack(struct tail *tail, struct tail_file *file, int
     }
     bool over = file->unreadable == EBADMSG && clock_monotonic_ns() - since_ns >= (int64_t)tail->grace_ms * 1000000;
     file->unreadable_at = at;
-    if (errno != EBADMSG || !over) return cannot_read(file);
+    if (errno != EBADMSG || !over) return cannot_read(tail, file);
     tail_note(tail, "%s is damaged or ends too early: what the log held behind byte %lld is lost", file->path,
               (long long)at);
     close(file->fd);
@@ -339,12 +364,12 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     shift_buffer(tail);
     buf_reserve(&tail->buffer, READ_SIZE);
     int64_t at = tail->buffer_offset + (int64_t)(tail->buffer.len + tail->dropped);
-    if (tail_file_status(file, &status)) return cannot_read(file);
+    if (tail_file_status(file, &status)) return cannot_read(tail, file);
     ssize_t got = tail_file_read(file, tail->buffer.data + tail->buffer.len, READ_SIZE, at);
     if (got < 0 && file->archive) return cannot_unpack(tail, file, at);
     // Only now: a truncation between this and the read would make new bytes look like the old file's.
     int unchanged = got < 0 ? -1 : tail_file_unchanged(file);
-    if (unchanged < 0) return cannot_read(file);
+    if (unchanged < 0) return cannot_read(tail, file);
     // The part of an archive before the damage can be read again and again.
     if (!file->archive || at + got > file->unreadable_at) file->unreadable = 0;
     if (!unchanged || (got == 0 && status.st_size < at && !file->archive)) {
@@ -378,7 +403,7 @@ static bool is_readable(struct tail *tail, struct tail_file *file) {
     if (*file->first_line) return true;
     int identified = tail_file_identify(file);
     if (identified < 0) {
-        cannot_read(file);
+        cannot_read(tail, file);
         return false;
     }
     file->unreadable = 0;

@@ -128,6 +128,19 @@ bool tail_file_is_same_content(const struct tail_file *file, int fd, int64_t siz
     return got == (ssize_t)len && pread(fd, other, len, from) == got && memcmp(mine, other, len) == 0;
 }
 
+bool tail_file_reopen(struct tail_file *file) {
+    struct stat status;
+    char error[256];
+    int fd = tail_file_open(file->path, &status, error, sizeof error);
+    struct tail_file again = *file;
+    again.fd = fd;
+    bool same = fd >= 0 && *file->first_line && status.st_ino == file->inode && status.st_size >= file->read &&
+                tail_file_unchanged(&again) > 0;
+    if (fd >= 0) close(same ? file->fd : fd);
+    if (same) file->fd = fd;
+    return same;
+}
+
 int64_t tail_file_mtime_ns(const struct stat *status) {
     return (int64_t)status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec;
 }

@@ -59,6 +59,9 @@ ssize_t tail_file_read(const struct tail_file *file, void *to, size_t len, int64
 // As fstat; st_size is that of the log, which of a compressed one is known when its end was reached.
 int tail_file_status(struct tail_file *file, struct stat *status);
 
+// Opens the file again where it was, when its server has forgotten it (ESTALE). Whether it is the same.
+bool tail_file_reopen(struct tail_file *file);
+
 // Learns head and first_line: 1 when they are known, 0 while the line is not complete (it ends with a newline, or is
 // 64 KiB long), -1 with errno.
 int tail_file_identify(struct tail_file *file);
