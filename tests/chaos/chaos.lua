@@ -225,10 +225,13 @@ for _, name in ipairs(list) do
   local lost, which = counts:lost(written)
   say("%-8s %9d %9d %6d %9d %13d %6d", name, written, counts.received, lost, counts.repeated, counts.disordered,
     counts.torn)
-  check(lost == 0, "%s: lost %s; its files: %s", name, which, table.concat(writers[name].history, "\n  "))
+  local files = "; its files: " .. table.concat(writers[name].history, "\n  ")
+  check(lost == 0, "%s: lost %s%s", name, which, files)
   check(counts.torn == 0, "%s: torn, for example %s", name, tostring(counts.example))
   check(counts.changed == 0, "%s: %d records came again with another uid", name, counts.changed)
-  if delivery == "exactly_once" then check(counts.repeated == 0, "%s: %d repeated", name, counts.repeated) end
+  if delivery == "exactly_once" then
+    check(counts.repeated == 0, "%s: repeated %s%s", name, select(2, counts:doubled()), files)
+  end
   say("         rotations: %s", pairs_text(writers[name].rotations))
 end
 check(verdict.foreign == 0, "%d records are no JSON of a log", verdict.foreign)

@@ -15,26 +15,36 @@ local counts = {}
 counts.__index = counts
 
 local function new()
-  return setmetatable({ received = 0, repeated = 0, disordered = 0, torn = 0, changed = 0, highest = 0, uids = {},
+  return setmetatable({ received = 0, repeated = 0, disordered = 0, torn = 0, changed = 0, highest = 0, uids = {}, again = {},
     numbers = {} }, counts)
 end
 
----@param written integer the writer's highest number
----@return integer how many of the numbers from 1 did not come
----@return string the first of them, as ranges
-function counts:lost(written)
-  local lost, ranges, from = 0, {}, nil
-  for number = 1, written + 1 do
-    local missing = number <= written and not self.uids[number]
-    if missing then
-      lost = lost + 1
+-- How many numbers up to `last` are so, and the first of them as ranges.
+local function ranges_of(last, is)
+  local count, ranges, from = 0, {}, nil
+  for number = 1, last + 1 do
+    if number <= last and is(number) then
+      count = count + 1
       from = from or number
     elseif from then
       if #ranges < 8 then ranges[#ranges + 1] = ("%d-%d"):format(from, number - 1) end
       from = nil
     end
   end
-  return lost, table.concat(ranges, " ")
+  return count, table.concat(ranges, " ")
+end
+
+---@param written integer the writer's highest number
+---@return integer how many of the numbers from 1 did not come
+---@return string the first of them, as ranges
+function counts:lost(written)
+  return ranges_of(written, function(number) return not self.uids[number] end)
+end
+
+---@return integer how many numbers came more than once
+---@return string the first of them, as ranges
+function counts:doubled()
+  return ranges_of(self.highest, function(number) return self.again[number] end)
 end
 
 function counts:take(payload)
@@ -51,6 +61,7 @@ function counts:take(payload)
   end
   if self.uids[number] then
     self.repeated = self.repeated + 1
+    self.again[number] = true
     return
   end
   self.received = self.received + 1
