@@ -32,6 +32,7 @@ void checkpoint_clear(struct checkpoint *checkpoint) {
     free(checkpoint->positions);
     checkpoint->positions = NULL;
     checkpoint->count = 0;
+    checkpoint->let_go_ns = 0;
 }
 
 void checkpoint_close(struct checkpoint *checkpoint) {
@@ -47,7 +48,9 @@ static void put_uint(struct buf *out, const char *name, uint64_t value) {
 }
 
 void checkpoint_format(const struct checkpoint *checkpoint, struct buf *out) {
-    buf_printf(out, "{\"version\":%d,\"positions\":[", VERSION);
+    buf_printf(out, "{\"version\":%d", VERSION);
+    if (checkpoint->let_go_ns > 0) json_put_int_field(out, "let_go_ns", checkpoint->let_go_ns);
+    buf_puts(out, ",\"positions\":[");
     for (size_t i = 0; i < checkpoint->count; i++) {
         const struct checkpoint_position *position = &checkpoint->positions[i];
         buf_puts(out, i ? ",\n{" : "\n{");
@@ -109,7 +112,7 @@ int checkpoint_parse(struct checkpoint *checkpoint, const char *text, size_t len
     snprintf(error, size, "it is damaged");
     yyjson_doc *doc = yyjson_read(text, len, YYJSON_READ_NOFLAG);
     yyjson_val *root = yyjson_doc_get_root(doc);
-    uint64_t version;
+    uint64_t version, let_go_ns;
     if (!take_uint(root, "version", UINT64_MAX, &version)) goto done;
     if (version != VERSION) {
         snprintf(error, size, "it has version %llu, this dbobs knows %d: use the newer dbobs, or another checkpoint",
@@ -124,6 +127,7 @@ int checkpoint_parse(struct checkpoint *checkpoint, const char *text, size_t len
     yyjson_arr_foreach(positions, i, count, object) {
         if (take_position(checkpoint, object)) goto done;
     }
+    if (take_uint(root, "let_go_ns", INT64_MAX, &let_go_ns)) checkpoint->let_go_ns = (int64_t)let_go_ns;
     result = 0;
 done:
     yyjson_doc_free(doc);

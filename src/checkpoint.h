@@ -29,6 +29,9 @@ struct checkpoint {
     int lock;
     struct checkpoint_position *positions;
     size_t count;
+    // No file that was modified later than this, in nanoseconds since 1970, was let go yet: such a one that is in no
+    // position was never read. 0: not known.
+    int64_t let_go_ns;
 };
 
 // Locks and reads the file; one that is not there has no positions, its directories are made. A damaged one is renamed

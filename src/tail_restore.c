@@ -3,6 +3,7 @@
 // to nobody yet, and is read from its beginning.
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tail_search.h"
@@ -47,7 +48,7 @@ struct restored {
     struct tail_listing listing;
     struct moved *moved;
     size_t count;
-    int64_t newest_ns;  // of the modifications that were seen
+    int64_t newest_ns;  // what was modified up to then is known to be read
 };
 
 // Whether the name is one that a log gets which was written after that of the position.
@@ -85,7 +86,7 @@ static bool is_missed(struct restored *restored, struct tail_listed *listed) {
         later = is_later(moved, base, name);
     }
     if (tail->is_pattern) ours |= is_rotation_of_log(tail, name);
-    if (!ours || (!later && tail_file_mtime_ns(&listed->status) < restored->newest_ns)) return false;
+    if (!ours || (!later && tail_file_mtime_ns(&listed->status) <= restored->newest_ns)) return false;
     const char *first_line = tail_listed_first_line(listed);
     return !tail_known(tail, &listed->status) && !holds(tail, first_line) && (*first_line || !listed->archive);
 }
@@ -202,15 +203,27 @@ static void restore_begun_anew(struct restored *restored, const struct moved *mo
     if (!moved->file && *position->first_line) tell_lost(restored, position, anew != NULL);
 }
 
+// At the first start: what was rotated away before it is not read. File systems take the time of the last clock tick.
+static int64_t first_start_ns(void) {
+    enum { TICK_NS = 10000000 };
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - TICK_NS;
+}
+
 void tail_restore(struct tail *tail) {
     struct restored restored = {.tail = tail};
-    const struct checkpoint *checkpoint = &tail->checkpoint;
+    struct checkpoint *checkpoint = &tail->checkpoint;
+    if (!checkpoint->count && !checkpoint->let_go_ns) checkpoint->let_go_ns = first_start_ns();
     for (size_t i = 0; i < checkpoint->count; i++) {
         if (!is_file(&checkpoint->positions[i])) continue;
         tail->from_end = false;
         tail->recorded = true;
         restore_file(&restored, &checkpoint->positions[i]);
     }
+    // A checkpoint of an earlier dbobs does not know it.
+    if (!checkpoint->let_go_ns) checkpoint->let_go_ns = restored.newest_ns;
+    restored.newest_ns = checkpoint->let_go_ns;
     const char *last = NULL;
     for (size_t i = 0; i < checkpoint->count && (tail->is_pattern || restored.count); i++) {
         const char *path = checkpoint->positions[i].path;

@@ -84,7 +84,7 @@ struct tail_progress tail_progress(const struct tail *tail) {
 // all: as if all lines that were handed out were acknowledged.
 static void format_positions(struct tail *tail, bool all, struct buf *out) {
     // Positions of other sources stay as they were read.
-    struct checkpoint positions = {.lock = -1};
+    struct checkpoint positions = {.lock = -1, .let_go_ns = tail->checkpoint.let_go_ns};
     for (size_t i = 0; i < tail->checkpoint.count; i++)
         if (strcmp(tail->checkpoint.positions[i].source, "file") != 0)
             checkpoint_add(&positions, &tail->checkpoint.positions[i]);

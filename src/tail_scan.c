@@ -318,6 +318,14 @@ static bool is_finished(const struct tail *tail, const struct tail_file *file) {
     return removed || has_successor(file);
 }
 
+// What is found later and was not modified since is known to be read.
+static void note_let_go(struct tail *tail, const struct tail_file *file) {
+    struct stat status;
+    if (file->copy || file->fd < 0 || fstat(file->fd, &status)) return;
+    int64_t mtime_ns = tail_file_mtime_ns(&status);
+    if (mtime_ns > tail->checkpoint.let_go_ns) tail->checkpoint.let_go_ns = mtime_ns;
+}
+
 void tail_drop_finished(struct tail *tail) {
     for (struct tail_file **at = &tail->files; *at;) {
         struct tail_file *file = *at;
@@ -327,6 +335,7 @@ void tail_drop_finished(struct tail *tail) {
         }
         if (tail->current == file) tail->current = NULL;
         *at = file->next;
+        note_let_go(tail, file);
         forget(tail, file);
         tail->unsaved = true;
     }
