@@ -15,8 +15,8 @@ local counts = {}
 counts.__index = counts
 
 local function new()
-  return setmetatable({ received = 0, repeated = 0, disordered = 0, torn = 0, changed = 0, highest = 0, uids = {}, again = {},
-    numbers = {} }, counts)
+  return setmetatable({ received = 0, repeated = 0, disordered = 0, torn = 0, changed = 0, highest = 0, uids = {},
+    again = {}, numbers = {} }, counts)
 end
 
 -- How many numbers up to `last` are so, and the first of them as ranges.
