@@ -54,10 +54,10 @@ end
 --- Waits until every line is in the topic; raises when one is there twice.
 function log:wait_complete(bootstrap, topic)
   local seen, repeated
-  for _ = 1, 120 do
+  for _ = 1, 300 do
     seen, repeated = M.count(bootstrap, topic)
     if seen == self.written or repeated > 0 then break end
-    timer.sleep "500ms"
+    timer.sleep "200ms"
   end
   assert(repeated == 0, ("%d lines came more than once"):format(repeated or 0))
   assert(seen == self.written, ("%d of %d lines came"):format(seen, self.written))
