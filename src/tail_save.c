@@ -72,7 +72,7 @@ struct tail_progress tail_progress(const struct tail *tail) {
         progress.size += status.st_size;
         progress.acked += file->acked;
         int64_t left = status.st_size > file->acked ? status.st_size - file->acked : 0;
-        if (*file->first_line) {
+        if (status.st_size > 0) {
             progress.at_risk += newest;
             newest = file->gone ? 0 : left;
         }

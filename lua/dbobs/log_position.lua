@@ -63,7 +63,8 @@ local function notes_of(object)
   return notes
 end
 
---- What is to be said of a log of files: "postgresql.json: 12.4 MB behind (3 min 20 s), 2 files".
+--- What is to be said of a log of files: "postgresql.json: 12.4 MB behind (3 min 20 s), 2 files". The time is the age
+--- of the oldest record that is not acknowledged.
 ---@param given {path: string, suffix: string|nil, positions: string, format: string, log_timezone: string,
 ---  log_line_prefix: string|nil} positions: what a follower keeps, "" before the first start
 ---@return string|nil text, string|nil problem what is wrong
@@ -71,7 +72,7 @@ function M.describe(given)
   local object, cause = core.open { path = given.path, suffix = given.suffix, positions = given.positions }
   if not object then return nil, cause end
   local problem, _, unreadable = object:conditions()
-  local size, acknowledged, files = object:progress()
+  local size, acknowledged, files, _, _, _, at_risk = object:progress()
   local lost = notes_of(object)
   local left, old = math.max(size - acknowledged, 0), nil
   if left > 0 and not problem then
@@ -85,7 +86,9 @@ function M.describe(given)
   return ("%s: %s, %d file%s%s"):format(given.path,
     left == 0 and "nothing behind" or ("%s behind%s"):format(log_progress.size(left),
       old and (" (%s)"):format(log_progress.duration(old)) or ""),
-    files, files == 1 and "" or "s", given.positions == "" and ", read from the beginning at the first start" or "")
+    files, files == 1 and "" or "s", given.positions == "" and ", read from the beginning at the first start"
+      or at_risk > 0 and (", %s of it in rotated files, lost if they are removed"):format(log_progress.size(at_risk))
+      or "")
 end
 
 return M

@@ -13,8 +13,8 @@ M.backlog_bytes, M.backlog_seconds = 64e6, 10
 M.tell_every, M.stuck_seconds = 10, 30
 -- How often progress is looked at while there is a backlog and else, and over how long its rate is measured.
 local SHOW_EVERY, LOOK_EVERY, RATE_OVER = 0.5, 5, 5
--- Less than this, or than what a second brings, is none.
-local NO_BACKLOG = 1e6
+-- There is none any more when less is left, or when all that was there so many seconds ago is delivered.
+local NO_BACKLOG, KEPT_UP = 1e6, 2
 
 -- The logs that have a backlog, and when that was told last.
 local behind, told_at = {}, nil
@@ -66,9 +66,9 @@ local function texts(sum)
   local who = #sum.names == 1 and sum.names[1] or ("%d logs"):format(#sum.names)
   local percent = math.floor(100 * sum.sent / math.max(sum.sent + sum.left, 1))
   local rate = ("%.1f MB/s"):format(sum.rate / 1e6)
-  local time = sum.rate > 0 and M.duration(sum.left / sum.rate) .. " left" or "Kafka takes nothing"
-  local short = ("%d %%, %s, %s"):format(percent, rate, time)
-  return who, ("%d %% of %s, %s, %s"):format(percent, M.size(sum.sent + sum.left), rate, time), short
+  local time = sum.rate > 0 and (", %s left"):format(M.duration(sum.left / sum.rate)) or ""
+  local short = ("%d %%, %s%s"):format(percent, rate, time)
+  return who, ("%d %% of %s, %s%s"):format(percent, M.size(sum.sent + sum.left), rate, time), short
 end
 
 -- A status line would come between the records on the same terminal.
@@ -106,7 +106,16 @@ local function begin(self, seen, now)
   self.mark = { time = now, sent = 0 }
   self.before = self.mark
   measure(self, seen, now)
+  self.goal = { time = now, delivered = seen.delivered + self.left }
   behind[self] = true
+end
+
+-- Whether reading keeps up with the writer again: all that was there at a time is delivered soon after.
+local function has_caught_up(self, seen, now)
+  if seen.delivered < self.goal.delivered then return false end
+  if self.left <= NO_BACKLOG or now - self.goal.time <= KEPT_UP then return true end
+  self.goal = { time = now, delivered = seen.delivered + self.left }
+  return false
 end
 
 local function finish(self, now)
@@ -156,7 +165,7 @@ function progress:look(follower)
   local late = is_late(self, seen, now)
   if self.began then
     measure(self, seen, now)
-    if left <= math.max(NO_BACKLOG, self.rate) and not late then finish(self, now) end
+    if has_caught_up(self, seen, now) then finish(self, now) end
     show(now)
   elseif left > M.backlog_bytes or late then
     begin(self, seen, now)

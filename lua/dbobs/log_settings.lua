@@ -254,10 +254,12 @@ local function is_english(lc_messages)
 end
 
 --- What would make the log tell more.
----@param settings table as of resolve
+---@param run dbobs.run
+---@param settings table as of resolve; the server is asked where it was not
 ---@return string|nil advice
-function M.advice(settings)
-  local messages = settings.server.lc_messages
+function M.advice(run, settings)
+  local server = next(settings.server) and settings.server or M.ask(run) or {}
+  local messages = server.lc_messages
   if not messages or is_english(messages) then return nil end
   return ("lc_messages is '%s': events that only their text tells (checkpoints, vacuum, lock waits, connections, "
     .. "temporary files, slow statements, plans) are recognised in English: ALTER SYSTEM SET lc_messages = 'C'"):format(

@@ -129,7 +129,7 @@ function collector.check(run)
     positions = positions, format = settings.format, log_timezone = settings.log_timezone,
     log_line_prefix = settings.log_line_prefix }
   if not says then return nil, cause end
-  local advice = log_settings.advice(settings)
+  local advice = log_settings.advice(run, settings)
   return advice and ("%s; %s"):format(says, advice) or says
 end
 

@@ -47,9 +47,9 @@ local function try(job)
       elseif type(result) == "string" then says[#says + 1] = result end
     end
   end
-  if #problems > 0 then return false, table.concat(problems, "; ") end
-  table.insert(says, 1, ("%d records"):format((sink.status(batch))))
-  return true, table.concat(says, "; ")
+  if #problems == 0 then table.insert(says, 1, ("%d records"):format((sink.status(batch)))) end
+  for i, problem in ipairs(problems) do table.insert(says, i, problem) end
+  return #problems == 0, table.concat(says, "; ")
 end
 
 local function check_brokers()

@@ -222,7 +222,25 @@ describe("dbobs check", function()
     local code, stdout = process.run({ "check", "pipelines/pg.lua" }, environment(pg,
       { KAFKA_BOOTSTRAP_SERVERS = "embedded", POSTGRES_LOG_FILE = servers.directory() }))
     assert.equal(1, code)
-    assert.matches("FAILED%s+127.0.0.1:%d+%s+logs.*director", stdout)
+    assert.matches("FAILED%s+127.0.0.1:%d+%s+logs%s+no file matches", stdout)
+  end)
+
+  it("tells how far behind a log is while another dbobs reads it", function()
+    local given = environment(pg, { KAFKA_BOOTSTRAP_SERVERS = "embedded", POSTGRES_LOG_FILE = pg.log,
+      DBOBS_STATE_DIR = servers.directory() })
+    local one = process.start({ "run", "pipelines/pg.lua" }, given)
+    process.until_true(function()
+      local text = servers.shell(("cat %s/*.logs.json 2>/dev/null"):format(given.DBOBS_STATE_DIR))
+      return (tonumber(text:match '"offset":(%d+)') or 0) > 0
+    end, "a position")
+    one:signal "STOP"
+    for _ = 1, 10 do pcall(pg.psql, pg, "select 1/0") end
+    local code, stdout, stderr = process.run({ "check", "pipelines/pg.lua" }, given)
+    one:signal "CONT"
+    assert.equal(0, code, stdout .. stderr)
+    assert.matches("postgresql%.json: [%d.]+ k?B behind %(%d+ s%), 1 file\n", stdout)
+    one:signal "TERM"
+    assert.equal(0, one:wait(), one:stderr())
   end)
 
   it("tells a broker that cannot be reached", function()

@@ -56,12 +56,21 @@ describe("the progress of a log", function()
     assert.same({}, told)
   end)
 
+  it("is over when reading keeps up with a writer that never rests", function()
+    log.has_status = function() return false end
+    local progress = log_progress.new "orders"
+    look(progress, 0, 0, 100 * MB)
+    for _ = 1, 9 do look(progress, 1, 20 * MB, 10 * MB) end
+    for _ = 1, 20 do look(progress, 1, 10 * MB, 10 * MB) end
+    assert.same({ "info caught up: 180.0 MB in 9 s orders" }, told)
+  end)
+
   it("is told when few bytes are left for long", function()
     log.has_status = function() return false end
     local progress = log_progress.new "orders"
     look(progress, 0, 0, 2 * MB)
     for _ = 1, 30 do look(progress, 1) end
-    assert.equal("info catching up: 0 % of 2.0 MB, 0.0 MB/s, Kafka takes nothing orders", told[1])
+    assert.equal("info catching up: 0 % of 2.0 MB, 0.0 MB/s orders", told[1])
     look(progress, 10, 2 * MB)
     assert.matches("^info caught up: 2.0 MB in ", told[#told])
   end)

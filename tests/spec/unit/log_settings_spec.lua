@@ -170,9 +170,10 @@ describe("what `dbobs check` recommends", function()
   it("is lc_messages C, where the server speaks another language", function()
     for value, wanted in pairs { C = false, POSIX = false, [""] = false, ["en_US.UTF-8"] = false, ["C.UTF-8"] = false,
       ["de_DE.UTF-8"] = true, ["ru_RU"] = true, ["C3"] = true } do
-      local advice = log_settings.advice { server = { lc_messages = value } }
+      local advice = log_settings.advice({}, { server = { lc_messages = value } })
       assert.equal(wanted, advice ~= nil and advice:find("lc_messages = 'C'", 1, true) ~= nil, value)
     end
-    assert.is_nil(log_settings.advice { server = {} })
+    assert.is_nil(log_settings.advice(run_on {}, { server = {} }))
+    assert.matches("de_DE", log_settings.advice(run_on({}, with { lc_messages = "de_DE.UTF-8" }), { server = {} }))
   end)
 end)
