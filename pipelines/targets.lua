@@ -3,8 +3,9 @@
 --
 -- Every libpq parameter can stand here under its own name (host, port, user, dbname, password, sslmode, service, ...);
 -- what is left out comes from the PG* environment variables, the service file and the password file, as with psql.
--- Ours are: name, environment, tags, password_command, log_source, log_file, log_directory, log_format, log_timezone,
--- log_line_prefix, databases, exclude_databases, connections, connect_timeout, statement_timeout, lock_timeout.
+-- Ours are: name, environment, tags, password_command, log_source, log_file, log_directory, log_queries, log_format,
+-- log_timezone, log_line_prefix, databases, exclude_databases, connections, connect_timeout, statement_timeout,
+-- lock_timeout.
 --
 -- connections: how many connections to single databases stay open between two collections, beside the one to `dbname`.
 -- By default 100, but at most a third of the server's max_connections, and none behind a pooler. One that stays costs
@@ -32,6 +33,7 @@ return {
     log_file = dbobs.env "POSTGRES_LOG_FILE",
     -- log_source = "file" asks the server where its files are and how they are written, and notices when that changes;
     -- log_directory = "/mnt/db1-log" says where their directory is seen from here.
+    -- log_source = "sql" reads the same over the connection, without a file here: see the end of this file.
 
     -- tags = { team = "billing" },
   },
@@ -41,6 +43,26 @@ return {
   --   host = "db2.example.org",
   --   password_command = "cat /run/secrets/db2",
   --   tags = { team = "orders" },
+  -- },
+
+  -- The log over SQL, with nothing of ours on the server's machine: each second its log directory is listed, and what
+  -- is new is read in pieces of at most 1 MiB, over a connection of its own. Where the server logs every statement
+  -- (log_statement = 'all', log_min_duration_statement = 0) it logs these too: one a second, and one for each piece.
+  -- `dbobs check` prints the statements that give the role the right, and those of helper functions that read the log
+  -- alone, which are used where they are there. They belong to `dbname`.
+  -- { host = "db5.example.org", log_source = "sql" },
+  --
+  -- A service that has functions of its own for that: the function returns two queries. list gives a row for each file:
+  -- name, size in bytes, time of the last write (NULL where it is not known); read gives the bytes of file $1 from
+  -- offset $2 on, at most $3, as bytea or text. Only the files of one format may be listed.
+  -- {
+  --   host = "db6.example.org", log_source = "sql", log_format = "csvlog",
+  --   log_queries = function()
+  --     return {
+  --       list = "select file_name, file_size, modified from service_log_files() where file_name like '%.csv'",
+  --       read = "select service_log_read($1, $2, $3)",
+  --     }
+  --   end,
   -- },
 
   -- Servers that come and go: lists that are read again every so often, while dbobs runs. What is new is taken up, what

@@ -19,6 +19,7 @@
     X(kafka_transaction) \
     X(kafka_broker) \
     X(tail) \
+    X(tail_remote) \
     X(record) \
     X(statements) \
     X(otlp) \

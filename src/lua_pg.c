@@ -210,9 +210,11 @@ static int l_sync(lua_State *lua) {
     return push_sent(lua, pg, pg_sync(pg));
 }
 
-// stream(rows): results come in chunks of so many rows from the next statement on; 0 ends that
+// stream(rows, binary): results come in chunks of so many rows from the next statement on; 0 ends that
 static int l_stream(lua_State *lua) {
-    check_pg(lua)->chunk_rows = (int)luaL_checkinteger(lua, 2);
+    struct pg *pg = check_pg(lua);
+    pg->chunk_rows = (int)luaL_checkinteger(lua, 2);
+    pg->binary = lua_toboolean(lua, 3);
     return 0;
 }
 

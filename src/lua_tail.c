@@ -48,14 +48,15 @@ static int64_t since(lua_State *lua) {
     return since_us;
 }
 
-// open{path=, suffix=, checkpoint= | positions=, from="beginning"|"end", since=microseconds since 1970, poll=, grace=,
-// half_lines=} -> follower | nil, error, whether another process uses the checkpoint
+// open{path=, remote=, suffix=, checkpoint= | positions=, from="beginning"|"end", since=microseconds since 1970, poll=,
+// grace=, half_lines=} -> follower | nil, error, whether another process uses the checkpoint
 static int l_open(lua_State *lua) {
     luaL_checktype(lua, 1, LUA_TTABLE);
     struct tail_options options = {.path = luax_field_string(lua, 1, "path", ""),
                                    .suffix = luax_field_string(lua, 1, "suffix", NULL),
                                    .checkpoint = luax_field_string(lua, 1, "checkpoint", NULL),
                                    .positions = luax_field_string(lua, 1, "positions", NULL),
+                                   .remote = luax_field_bool(lua, 1, "remote", 0),
                                    .from_end = strcmp(luax_field_string(lua, 1, "from", "beginning"), "end") == 0,
                                    .since_us = since(lua),
                                    .half_lines = luax_field_bool(lua, 1, "half_lines", 0),
@@ -92,6 +93,10 @@ static int l_close(lua_State *lua) {
 static void *news_of(void *userdata) {
     struct follower *follower = userdata;
     return follower->tail ? tail_news(follower->tail) : NULL;
+}
+
+static void *tail_of(void *userdata) {
+    return ((struct follower *)userdata)->tail;
 }
 
 static void commit(struct follower *follower) {
@@ -481,6 +486,7 @@ static const luaL_Reg functions[] = {{"open", l_open}, {"pglog", l_pglog}, {"nam
 int luaopen_dbobs_tail(lua_State *lua) {
     luax_class(lua, TAIL_CLASS, methods, meta);
     luax_offer(lua, LUAX_WAKEUP, news_of);
+    luax_offer(lua, LUAX_TAIL, tail_of);
     luax_class(lua, PGLOG_CLASS, pglog_methods, pglog_meta);
     lua_newtable(lua);
     luaL_setfuncs(lua, functions, 0);

@@ -18,6 +18,7 @@ struct wakeup;
 #define LUAX_SINK "__sink"          // struct sink *: takes records
 #define LUAX_BATCH "__batch"        // struct batch *: counts delivery reports
 #define LUAX_PGRESULT "__pgresult"  // PGresult *: rows
+#define LUAX_TAIL "__tail"          // struct tail *: a follower
 #define LUAX_ENVELOPE "__envelope"  // struct record_envelope *: what the records of a target have in common
 
 // Registers class `name`: metatable with `meta` (may be NULL; __gc and friends) and `methods` as __index. Leaves the

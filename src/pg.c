@@ -198,7 +198,7 @@ static int sent(struct pg *pg, int ok) {
 
 int pg_send_query(struct pg *pg, const char *sql, int count, const char *const *values) {
     if (count < 0 && !pg->pipeline) return sent(pg, PQsendQuery(pg->conn, sql));
-    return sent(pg, PQsendQueryParams(pg->conn, sql, count < 0 ? 0 : count, NULL, values, NULL, NULL, 0));
+    return sent(pg, PQsendQueryParams(pg->conn, sql, count < 0 ? 0 : count, NULL, values, NULL, NULL, pg->binary));
 }
 
 int pg_send_prepare(struct pg *pg, const char *name, const char *sql) {

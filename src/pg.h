@@ -44,6 +44,7 @@ struct pg {
     unsigned syncs;      // sync points sent and not yet taken
     unsigned statement;  // of a pipeline: which one's results are being taken, from 1 on
     int chunk_rows;      // stream results in chunks of so many rows; 0: each result whole
+    bool binary;         // results of queries with arguments come in binary form
     bool keep_notices;   // else they are dropped
     unsigned notice_count;
     struct pg_notice *notices, **last_notice;

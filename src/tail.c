@@ -30,6 +30,7 @@ void tail_unref(struct tail *tail) {
         tail->files = file->next;
         tail_file_free(file);
     }
+    if (tail->remote) tail_remote_unref(tail->remote);
     for (char *note; (note = tail_take_note(tail));) free(note);
     checkpoint_close(&tail->checkpoint);
     buf_free(&tail->buffer);
@@ -91,10 +92,15 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool
     uv_timer_init(loop, &tail->quiet);
     uv_fs_event_init(loop, &tail->watch);
     if (*note) tail_note(tail, "%s", note);
-    tail_look_for_directory(tail);
-    tail_restore(tail);
-    tail_watch(tail);
-    tail_scan(tail, true);
+    if (options->remote) {
+        tail->remote = tail_remote_new(tail);
+        tail_remote_restore(tail->remote);
+    } else {
+        tail_look_for_directory(tail);
+        tail_restore(tail);
+        tail_watch(tail);
+        tail_scan(tail, true);
+    }
     uv_timer_start(&tail->timer, on_timer, tail->poll_ms, tail->poll_ms);
     return tail;
 }
@@ -114,6 +120,7 @@ void tail_close(struct tail *tail) {
     (void)tail_acknowledge(tail, error, sizeof error);
     while (tail->segments) drop_segment(tail);
     tail->closed = true;
+    if (tail->remote) tail_remote_close(tail->remote);
     // Who waits for news finds the follower closed; nobody may be parked in what is freed.
     wakeup_signal(&tail->news);
     tail_save_now(tail);
@@ -141,8 +148,9 @@ static void on_timer(uv_timer_t *timer) {
     struct tail *tail = timer->data;
     // Where the directory is watched, a pattern is looked for only now and then.
     bool now_and_then = ++tail->polls % 10 == 0;
-    if (!tail->watching || now_and_then) tail_watch(tail);
-    if (tail->look || !tail->watching || !tail->is_pattern || now_and_then) tail_scan(tail, false);
+    if (!tail->remote && (!tail->watching || now_and_then)) tail_watch(tail);
+    bool look = tail->look || !tail->watching || !tail->is_pattern || now_and_then;
+    if (!tail->remote && look) tail_scan(tail, false);
     stat_files(tail, now_and_then);
     tail_drop_finished(tail);
     tell_unreadable(tail);
@@ -289,9 +297,10 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
     file->may_be_complete = false;
     if (!tail->buffer.len) return OUTCOME_NOTHING;
     bool due = file->gone && now - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
-    bool quiet = due || now - file->rested_ns >= (int64_t)QUIET_MS * 1000000;
+    bool settled = tail_remote_is_settled(file);
+    bool quiet = due || (settled && now - file->rested_ns >= (int64_t)QUIET_MS * 1000000);
     if (quiet && next_in_buffer(tail, line, true)) return OUTCOME_LINE;
-    file->may_be_complete = !quiet && may_be_complete(tail);
+    file->may_be_complete = settled && !quiet && may_be_complete(tail);
     if (file->may_be_complete) uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
     if (due) hand_out(tail, line, tail->buffer.len, 0);
     else if (!hand_out_half(tail, line)) return OUTCOME_NOTHING;
@@ -477,7 +486,10 @@ bool tail_next(struct tail *tail, struct tail_line *line) {
     if (tail->look) tail_scan(tail, false);
     bool round_over;
     while (!next_of_round(tail, line, &round_over)) {
-        if (!round_over) return false;
+        if (!round_over) {
+            if (tail->remote) tail_remote_ate(tail->remote);
+            return false;
+        }
         for (struct tail_file *file = tail->files; file; file = file->next) file->served = false;
     }
     return true;

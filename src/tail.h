@@ -21,6 +21,7 @@ struct tail_options {
     const char *checkpoint;  // NULL: positions are not kept in a file
     // Instead of a checkpoint file: what tail_positions wrote, kept elsewhere; "" at the first start. NULL: not so.
     const char *positions;
+    bool remote;        // files are brought with tail_remote.h, path is only what they are called
     bool from_end;      // files that are there at the first start are read from their end on
     int64_t since_us;   // files found at the start and not written since are read from their end on; 0: none
     uint64_t poll_ms;   // between two looks at files and directory

@@ -46,6 +46,7 @@ struct tail_file *tail_file_new(const char *path, int fd, const struct stat *sta
 void tail_file_free(struct tail_file *file) {
     tail_archive_free(file->archive);
     if (file->fd >= 0) close(file->fd);
+    free(file->remote);
     free(file->path);
     free(file);
 }
@@ -67,7 +68,7 @@ int tail_file_status(struct tail_file *file, struct stat *status) {
 }
 
 // FNV-1a, 64 bits: the same over every way of reading, so it never changes.
-static void hash(const char *text, size_t len, char out[CHECKPOINT_HASH]) {
+void tail_file_hash_of(const char *text, size_t len, char out[CHECKPOINT_HASH]) {
     uint64_t value = 0xcbf29ce484222325u;
     for (size_t i = 0; i < len; i++) value = (value ^ (unsigned char)text[i]) * 0x100000001b3u;
     snprintf(out, CHECKPOINT_HASH, "%016llx", (unsigned long long)value);
@@ -91,7 +92,7 @@ int tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]) {
     int saved = errno;
     const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
     bool complete = end || got == LONGEST_FIRST_LINE;
-    if (complete) hash(line, end ? (size_t)(end - line) : (size_t)got, first_line);
+    if (complete) tail_file_hash_of(line, end ? (size_t)(end - line) : (size_t)got, first_line);
     free(line);
     errno = saved;
     return got < 0 ? -1 : complete;
@@ -113,7 +114,8 @@ int tail_file_identify(struct tail_file *file) {
 
 int tail_file_unchanged(const struct tail_file *file) {
     char head[TAIL_HEAD];
-    if (file->archive) return 1;
+    // A mirror was compared when it was written.
+    if (file->archive || file->remote) return 1;
     ssize_t got = pread(file->fd, head, file->head_len, 0);
     if (got < 0) return -1;
     return got == (ssize_t)file->head_len && memcmp(head, file->head, file->head_len) == 0;
@@ -149,7 +151,7 @@ void tail_file_before(int fd, int64_t offset, char before[CHECKPOINT_HASH]) {
     char window[TAIL_HEAD];
     size_t len = offset < TAIL_HEAD ? (size_t)offset : TAIL_HEAD;
     *before = '\0';
-    if (len && pread(fd, window, len, offset - (int64_t)len) == (ssize_t)len) hash(window, len, before);
+    if (len && pread(fd, window, len, offset - (int64_t)len) == (ssize_t)len) tail_file_hash_of(window, len, before);
 }
 
 struct checkpoint_position tail_file_position(struct tail_file *file, int64_t offset) {
@@ -167,6 +169,7 @@ struct checkpoint_position tail_file_position(struct tail_file *file, int64_t of
                                            .offset = offset,
                                            .size = file->size,
                                            .mtime_ns = file->mtime_ns};
+    if (file->remote) memcpy(position.source, "sql", sizeof "sql");
     memcpy(position.first_line, file->first_line, sizeof position.first_line);
     if (file->before_at == offset) memcpy(position.before, file->before, sizeof position.before);
     return position;

@@ -19,6 +19,7 @@ struct tail_file {
     char *path;                                // where it was seen last
     int fd;                                    // -1: nothing more can be read
     struct tail_archive *archive;              // fd holds the log compressed; NULL: as it is
+    struct tail_remote_file *remote;           // fd is a mirror, see tail_remote.h, or -1 without need; NULL: not so
     uint64_t device, inode;
     char first_line[CHECKPOINT_HASH];  // "" while the first line is not complete
     char head[TAIL_HEAD];
@@ -73,6 +74,9 @@ bool tail_file_is_same_content(const struct tail_file *file, int fd, int64_t siz
 // The hash of the first line that can be read from fd, compressed or not: 1, 0 while the line is not complete, -1 with
 // errno.
 int tail_file_hash(int fd, char first_line[CHECKPOINT_HASH]);
+
+// The hash that a file is known by whose first line is `text`.
+void tail_file_hash_of(const char *text, size_t len, char out[CHECKPOINT_HASH]);
 
 // The modification time in nanoseconds.
 int64_t tail_file_mtime_ns(const struct stat *status);

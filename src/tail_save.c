@@ -68,7 +68,8 @@ struct tail_progress tail_progress(const struct tail *tail) {
     for (struct tail_file *file = tail->files; file; file = file->next) {
         struct stat status;
         progress.files += !file->copy;
-        if (file->fd < 0 || tail_file_status(file, &status)) continue;
+        if (!file->remote && (file->fd < 0 || tail_file_status(file, &status))) continue;
+        if (file->remote) status.st_size = tail_remote_size(file);
         progress.size += status.st_size;
         progress.acked += file->acked;
         int64_t left = status.st_size > file->acked ? status.st_size - file->acked : 0;
@@ -86,7 +87,7 @@ static void format_positions(struct tail *tail, bool all, struct buf *out) {
     // Positions of other sources stay as they were read.
     struct checkpoint positions = {.lock = -1, .let_go_ns = tail->checkpoint.let_go_ns};
     for (size_t i = 0; i < tail->checkpoint.count; i++)
-        if (strcmp(tail->checkpoint.positions[i].source, "file") != 0)
+        if (strcmp(tail->checkpoint.positions[i].source, tail->remote ? "sql" : "file") != 0)
             checkpoint_add(&positions, &tail->checkpoint.positions[i]);
     for (struct tail_file *file = tail->files; file; file = file->next) {
         if (file->copy) continue;

@@ -309,6 +309,7 @@ static bool is_buffered(const struct tail *tail, const struct tail_file *file) {
 static bool is_finished(const struct tail *tail, const struct tail_file *file) {
     if (file->segments || file == tail->open_file || file->acked != file->read) return false;
     if (file->copy) return !file->listed;
+    if (file->remote) return tail_remote_is_finished(file);
     if (file->fd < 0) return !is_buffered(tail, file);
     if (!file->gone || !file->eof_ns) return false;
     bool waited = clock_monotonic_ns() - file->eof_ns >= (int64_t)tail->grace_ms * 1000000;

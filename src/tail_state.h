@@ -7,6 +7,7 @@
 #include "checkpoint.h"
 #include "tail.h"
 #include "tail_file.h"
+#include "tail_remote.h"
 
 // Lines of one file that went out with one batch.
 struct tail_segment {
@@ -51,8 +52,9 @@ struct tail {
     bool closed;
     struct wakeup news;
 
-    struct tail_file *files;  // in reading order
-    struct tail_file *last;   // somewhere near their end; NULL: not known
+    struct tail_remote *remote;  // NULL: the files are local
+    struct tail_file *files;     // in reading order
+    struct tail_file *last;      // somewhere near their end; NULL: not known
     struct tail_index index;
     struct tail_segment *segments, **segments_end;
 

@@ -63,14 +63,24 @@ local function notes_of(object)
   return notes
 end
 
---- What is to be said of a log of files: "postgresql.json: 12.4 MB behind (3 min 20 s), 2 files". The time is the age
+--- What is to be said of a log: "postgresql.json: 12.4 MB behind (3 min 20 s), 2 files". The time is the age
 --- of the oldest record that is not acknowledged.
 ---@param given {path: string, suffix: string|nil, positions: string, format: string, log_timezone: string,
----  log_line_prefix: string|nil} positions: what a follower keeps, "" before the first start
+---  log_line_prefix: string|nil, sql: dbobs.log_sql|nil} positions: what a follower keeps, "" before the first start;
+---  sql: what the log is read through
 ---@return string|nil text, string|nil problem what is wrong
 function M.describe(given)
-  local object, cause = core.open { path = given.path, suffix = given.suffix, positions = given.positions }
+  local object, cause = core.open { path = given.path, suffix = given.suffix, positions = given.positions,
+    remote = given.sql ~= nil }
   if not object then return nil, cause end
+  local how = ""
+  if given.sql then
+    how, cause = given.sql:peek(object)
+    if not how then
+      object:close()
+      return nil, cause
+    end
+  end
   local problem, _, unreadable = object:conditions()
   local size, acknowledged, files, _, _, _, at_risk = object:progress()
   local lost = notes_of(object)
@@ -83,7 +93,7 @@ function M.describe(given)
   object:close()
   if problem or unreadable then return nil, problem or unreadable end
   if #lost > 0 then return nil, table.concat(lost, "; ") end
-  return ("%s: %s, %d file%s%s"):format(given.path,
+  return ("%s%s: %s, %d file%s%s"):format(given.path, how,
     left == 0 and "nothing behind" or ("%s behind%s"):format(log_progress.size(left),
       old and (" (%s)"):format(log_progress.duration(old)) or ""),
     files, files == 1 and "" or "s", given.positions == "" and ", read from the beginning at the first start"

@@ -20,6 +20,8 @@ local SQL = [[
 -- The best to read first. What the server puts in the place of ".log" at the end of log_filename, or behind it.
 local FORMATS = { "jsonlog", "csvlog", "stderr" }
 local SUFFIX = { jsonlog = ".json", csvlog = ".csv" }
+-- What is read over SQL by a role that may not see log_filename.
+local USUAL = { jsonlog = "*.json", csvlog = "*.csv", stderr = "*.log" }
 
 -- What the escapes of log_filename become: names of the same length, so that no other format's suffix fits in.
 local ESCAPES = {
@@ -114,6 +116,7 @@ end
 -- Directory and name pattern as the server knows them, format; or what to do so that there is something to follow.
 local function server_files(run, server)
   local target = run.target.options
+  if target.log_queries then return { format = target.log_format or server_format(server) or "stderr" } end
   if server.logging_collector ~= "on" then
     return nil, "logging_collector is off, so the server writes no log files of its own: set logging_collector = on "
       .. "and log_destination = 'jsonlog' ('csvlog' before PostgreSQL 15) and restart it, or give the target the "
@@ -122,6 +125,10 @@ local function server_files(run, server)
   local format, problem = target.log_format, nil
   if not format then format, problem = server_format(server) end
   if not format then return nil, problem end
+  if M.source(target) == "sql" then
+    local name = server.log_filename
+    return { format = format, pattern = name and M.pattern(name, format) or USUAL[format] }
+  end
   if not server.log_filename or not server.log_directory then
     return nil, ("the role may not see log_directory: GRANT pg_monitor TO %s, or give the target a log_file"):format(
       run.target.user or "it")

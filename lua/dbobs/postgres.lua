@@ -316,13 +316,14 @@ end
 --- is all right: the next statement on the connection, or close, ends the stream.
 ---@param sql string
 ---@param arguments table|nil with n = count when nils end it
----@param given {rows: integer|nil}|nil rows of a chunk
+---@param given {rows: integer|nil, binary: boolean|nil}|nil rows of a chunk; binary: values come as the server keeps
+--- them, for bindings that read such a chunk
 ---@return fun(): userdata|nil
 function connection:stream(sql, arguments, given)
   arguments, given = arguments or {}, given or {}
   check.stream(arguments, given, 2)
   enter(self, "stream")
-  self.core:stream(given.rows or CHUNK_ROWS)
+  self.core:stream(given.rows or CHUNK_ROWS, given.binary)
   local count = arguments.n or table.maxn(arguments)
   local ok, cause, state = send(self, "stream", self.core.query, sql, unpack(arguments, 1, count))
   if not ok then

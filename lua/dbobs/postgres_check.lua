@@ -4,7 +4,7 @@ local options = require "dbobs.options"
 
 local M = {}
 
-local STREAM = { rows = "number" }
+local STREAM = { rows = "number", binary = "boolean" }
 local PIPELINE = { rows = "number", each = "function" }
 
 local function check_options(given, known, what, level)

@@ -41,7 +41,13 @@ local function open(given, fields, look_every)
   fields = fields or {}
   fields.path = given.path
   return setmetatable({ core = object, fields = fields, failures = 0, told = {},
-    look_every = look_every }, follower)
+    look_every = look_every, source = given.sql }, follower)
+end
+
+-- What brings the bytes of a log that is not read from files here begins with the first look.
+local function start_source(self)
+  self.started = self.source
+  self.source:start(self.core, function(problem) self:tell("source", problem) end)
 end
 
 -- Tells a condition when it begins, changes and ends.
@@ -55,6 +61,7 @@ end
 -- Takes in what happened since: deliveries, events, conditions. After a failed delivery it waits a little, and reading
 -- has gone back to the checkpoint.
 function follower:attend()
+  if self.source and not self.started then start_source(self) end
   local delivered, cause = self.core:acknowledge()
   for note in function() return self.core:note() end do log.warn(note, self.fields) end
   local path, checkpoint, read = self.core:conditions()
@@ -133,8 +140,23 @@ function follower:flush()
   until done
 end
 
+--- Whether all was read that there was at the last look.
+---@return boolean
+function follower:is_caught_up()
+  return self:progress().in_flight == 0 and (not self.source or self.source.idle)
+end
+
+--- Nothing more is read; what was handed out can still be acknowledged.
+function follower:leave()
+  if self.started then self.started:stop() end
+  self.started, self.source = nil, nil
+  self.core:leave()
+end
+
 --- Writes the checkpoint once more and lets the files go.
 function follower:close()
+  if self.started then self.started:stop() end
+  self.started, self.source = nil, nil
   self.core:close()
 end
 
@@ -159,7 +181,7 @@ local LOG_OPTIONS = {
   timezone = "string", envelope = "table", to = "any", fields = "table", count = "function",
   format = { one = { "jsonlog", "csvlog", "stderr" } }, log_line_prefix = "string",
   delivery = { one = { "at_least_once", "exactly_once" } }, position = "string",
-  filter = "table", event = "function",
+  filter = "table", event = "function", sql = "table",
 }
 
 local function parser_of(given)
@@ -272,7 +294,8 @@ end
 local function follow_exactly_once(given, parser)
   check_exactly_once(given)
   return exactly_once.new(given, parser, function(positions)
-    local file = { positions = positions, suffix = SUFFIX[given.format or "jsonlog"] }
+    local file = { positions = positions, suffix = SUFFIX[given.format or "jsonlog"], sql = given.sql,
+      remote = given.sql ~= nil }
     for name in pairs(OPTIONS) do file[name] = name ~= "checkpoint" and given[name] or nil end
     return open(file, given.fields, (given.finish or given.progress) and LOOK)
   end, function(object) tell_problems(object, parser, given.format) end)
@@ -290,6 +313,7 @@ end
 --- kafka:exactly_once, and the position is kept in Kafka under the key `position`; waits until it is known. A
 --- checkpoint file that is there then says where the very first start begins, and is not written.
 --- finish: is asked now and then when all is read and acknowledged: true ends run. progress: one of dbobs.log_progress.
+--- sql: a dbobs.log_sql that the log is read through; path is only what it is called then.
 ---@return dbobs.server_log|dbobs.server_log.exactly_once|nil, string|nil error
 ---@return boolean|nil final it is no use to try again
 function M.server_log(given)
@@ -299,7 +323,8 @@ function M.server_log(given)
   local checkpoint = given.checkpoint or given.path
   if draining[checkpoint] then task.join(draining[checkpoint]) end
   if given.delivery == "exactly_once" then return follow_exactly_once(given, parser) end
-  local file = { suffix = SUFFIX[given.format or "jsonlog"], half_lines = true }
+  local file = { suffix = SUFFIX[given.format or "jsonlog"], half_lines = true, sql = given.sql,
+    remote = given.sql ~= nil }
   for name in pairs(OPTIONS) do file[name] = given[name] end
   local object, in_use
   object, cause, in_use = open_in_turn(file, given.fields, (given.finish or given.progress) and LOOK)
@@ -325,7 +350,7 @@ local function send_all(self)
   while true do
     local outcome, cause = self:turn()
     if not outcome then return nil, cause end
-    if outcome == "wait" and self.finish and self.finish() and self.follower:progress().in_flight == 0 then
+    if outcome == "wait" and self.finish and self.finish() and self.follower:is_caught_up() then
       return true
     end
     if outcome == "wait" then task.wait(self.follower.core, self.follower:look_within())
@@ -353,7 +378,7 @@ end
 ---@return true|nil finished, string|nil error when the topic refuses a record
 function server_log:run()
   local ok, result, cause = pcall(send_all, self)
-  self.follower.core:leave()
+  self.follower:leave()
   if is_drained(self.follower) then self:close() else draining[self.checkpoint] = task.background(drain, self) end
   if not ok then error(result, 0) end
   return result, cause

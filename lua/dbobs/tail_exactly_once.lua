@@ -121,7 +121,8 @@ local function send_all(self)
     local outcome, cause, final = self:turn()
     if not outcome then return nil, cause, final end
     local is_idle = outcome == "wait" and self.to:status() == 0
-    if is_idle and self.finish and self.finish() and not is_unsaved(self) then return true end
+    local may_finish = is_idle and self.finish and self.finish() and self.follower:is_caught_up()
+    if may_finish and not is_unsaved(self) then return true end
     pause(self, outcome)
   end
 end

@@ -8,6 +8,7 @@ local log_filter = require "dbobs.log_filter"
 local log_position = require "dbobs.log_position"
 local log_progress = require "dbobs.log_progress"
 local log_settings = require "dbobs.log_settings"
+local log_sql = require "dbobs.log_sql"
 
 local collector = {
   name = "logs",
@@ -63,12 +64,20 @@ local function position_key(run)
   return ("%s.logs"):format(run.target.name)
 end
 
+-- The log as the server hands it out.
+local function over_sql(run, settings)
+  local target = run.target
+  return log_sql.new { parameters = target.parameters, pattern = settings.pattern,
+    queries = target.options.log_queries, statement_timeout = target.options.statement_timeout }
+end
+
 -- Reads the log with these settings, until the server has others: those are returned.
 local function follow(run, settings)
   local to = destination(run, run.sink)
   local watch, progress = log_settings.watch(run, settings), log_progress.new(run.target.name)
   local follower, cause, final = dbobs.tail.server_log {
-    path = settings.path,
+    path = settings.path or "log_directory",
+    sql = settings.source == "sql" and over_sql(run, settings) or nil,
     format = settings.format,
     log_line_prefix = settings.log_line_prefix,
     timezone = settings.log_timezone,
@@ -125,7 +134,8 @@ function collector.check(run)
   local positions, says
   positions, cause = kept_positions(run)
   if not positions then return nil, cause end
-  says, cause = log_position.describe { path = settings.path, suffix = dbobs.tail.suffix(settings.format),
+  says, cause = log_position.describe { path = settings.path or "log_directory",
+    sql = settings.source == "sql" and over_sql(run, settings) or nil, suffix = dbobs.tail.suffix(settings.format),
     positions = positions, format = settings.format, log_timezone = settings.log_timezone,
     log_line_prefix = settings.log_line_prefix }
   if not says then return nil, cause end
