@@ -97,9 +97,10 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool
         tail_remote_restore(tail->remote);
     } else {
         tail_look_for_directory(tail);
-        tail_restore(tail);
+        struct tail_file *known = tail_restore(tail);
         tail_watch(tail);
         tail_scan(tail, true);
+        tail_order(tail, known);
     }
     uv_timer_start(&tail->timer, on_timer, tail->poll_ms, tail->poll_ms);
     return tail;

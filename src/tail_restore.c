@@ -211,7 +211,7 @@ static int64_t first_start_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - TICK_NS;
 }
 
-void tail_restore(struct tail *tail) {
+struct tail_file *tail_restore(struct tail *tail) {
     struct restored restored = {.tail = tail};
     struct checkpoint *checkpoint = &tail->checkpoint;
     if (!checkpoint->count && !checkpoint->let_go_ns) checkpoint->let_go_ns = first_start_ns();
@@ -221,6 +221,7 @@ void tail_restore(struct tail *tail) {
         tail->recorded = true;
         restore_file(&restored, &checkpoint->positions[i]);
     }
+    struct tail_file *known = tail->last;
     // A checkpoint of an earlier dbobs does not know it.
     if (!checkpoint->let_go_ns) checkpoint->let_go_ns = restored.newest_ns;
     restored.newest_ns = checkpoint->let_go_ns;
@@ -236,4 +237,5 @@ void tail_restore(struct tail *tail) {
     for (size_t i = 0; i < restored.count; i++) restore_begun_anew(&restored, &restored.moved[i]);
     free(restored.moved);
     tail_listing_clear(&restored.listing);
+    return known;
 }

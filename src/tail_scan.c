@@ -26,6 +26,36 @@ static int older_first(const void *a, const void *b) {
     return x != y ? (x > y) - (x < y) : strcmp(first->path, second->path);
 }
 
+struct written {
+    struct tail_file *file;
+    int64_t mtime_ns;
+    size_t place;
+};
+
+static int written_first(const void *a, const void *b) {
+    const struct written *first = a, *second = b;
+    if (first->mtime_ns != second->mtime_ns) return first->mtime_ns > second->mtime_ns ? 1 : -1;
+    return (first->place > second->place) - (first->place < second->place);
+}
+
+void tail_order(struct tail *tail, struct tail_file *known) {
+    struct tail_file **at = known ? &known->next : &tail->files;
+    struct written *list = NULL;
+    size_t count = 0, cap = 0;
+    for (struct tail_file *file = *at; file; file = file->next) {
+        struct stat status = {0};
+        if (file->fd < 0 ? stat(file->path, &status) : fstat(file->fd, &status)) status.st_mtime = 0;
+        if (count == cap) list = xrealloc(list, (cap = cap ? cap * 2 : 64) * sizeof *list);
+        list[count] = (struct written){file, tail_file_mtime_ns(&status), count};
+        count++;
+    }
+    if (count) qsort(list, count, sizeof *list, written_first);
+    for (size_t i = 0; i < count; i++, at = &(*at)->next) *at = list[i].file;
+    *at = NULL;
+    free(list);
+    tail->last = NULL;
+}
+
 // Behind the last newline of the file: where reading from the end begins.
 static int64_t last_line_end(int fd, int64_t size) {
     char block[65536];

@@ -111,6 +111,8 @@ void tail_add_find(struct tail_finds *finds, const char *path, int fd, const str
 // Follows what was found, the oldest first. first: it is of the start. Frees the finds.
 void tail_follow_all(struct tail *tail, struct tail_finds *finds, bool first);
 void tail_append(struct tail *tail, struct tail_file *file);
+// Brings the files behind `known` (NULL: all) into the order in which they were written.
+void tail_order(struct tail *tail, struct tail_file *known);
 
 // tail_index.c: the file that is followed, or known as a copy; NULL when it is neither.
 struct tail_file *tail_known(struct tail *tail, const struct stat *status);
@@ -132,7 +134,8 @@ bool tail_is_told(const struct tail *tail, const struct stat *status, bool is_li
 
 // tail_restore.c: opens the files of the checkpoint, wherever they are now, and those that came since and are gone
 // again from where logs are looked for.
-void tail_restore(struct tail *tail);
+// Returns the last of those that positions know; NULL when there is none.
+struct tail_file *tail_restore(struct tail *tail);
 
 // tail_save.c
 void tail_note(struct tail *tail, const char *format, ...) __attribute__((format(printf, 2, 3)));
