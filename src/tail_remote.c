@@ -38,6 +38,7 @@ void tail_remote_unref(struct tail_remote *remote) {
     if (--remote->references) return;
     for (size_t i = 0; i < remote->count; i++) forget(remote->names[i]);
     free(remote->names);
+    free(remote->index);
     free(remote);
 }
 

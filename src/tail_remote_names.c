@@ -7,11 +7,30 @@
 #include "tail_remote_state.h"
 #include "tail_state.h"
 
+static size_t slot_of(const struct tail_remote *remote, const char *text) {
+    uint32_t value = 2166136261u;
+    for (; *text; text++) value = (value ^ (unsigned char)*text) * 16777619u;
+    return value & (remote->slots - 1);
+}
+
 struct tail_remote_name *tail_remote_find(const struct tail_remote *remote, const char *text) {
-    // A look lists names in much the same order as the last one, but which that was is not kept: names are few.
-    for (size_t i = 0; i < remote->count; i++)
-        if (strcmp(remote->names[i]->name, text) == 0) return remote->names[i];
-    return NULL;
+    if (!remote->slots) return NULL;
+    size_t slot = slot_of(remote, text);
+    while (remote->index[slot] && strcmp(remote->index[slot]->name, text) != 0) slot = (slot + 1) & (remote->slots - 1);
+    return remote->index[slot];
+}
+
+static void build_index(struct tail_remote *remote) {
+    size_t slots = 64;
+    while (slots < remote->count * 2) slots *= 2;
+    free(remote->index);
+    remote->index = xcalloc(slots, sizeof *remote->index);
+    remote->slots = slots;
+    for (size_t i = 0; i < remote->count; i++) {
+        size_t slot = slot_of(remote, remote->names[i]->name);
+        while (remote->index[slot]) slot = (slot + 1) & (slots - 1);
+        remote->index[slot] = remote->names[i];
+    }
 }
 
 // Of two that were written to in the same second "log.1" is older than "log", and else names carry the time.
@@ -26,6 +45,7 @@ static int older_first(const void *a, const void *b) {
 
 void tail_remote_sort(struct tail_remote *remote) {
     if (remote->count) qsort(remote->names, remote->count, sizeof *remote->names, older_first);
+    build_index(remote);
 }
 
 struct tail_file *tail_remote_follow(struct tail_remote *remote, const char *path, const char *first_line,

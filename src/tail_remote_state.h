@@ -41,6 +41,8 @@ struct tail_remote {
     unsigned looks;
     struct tail_remote_name **names;  // the oldest first
     size_t count;
+    struct tail_remote_name **index;  // those of the last look, by a hash of the name; NULL: a free slot
+    size_t slots;                     // a power of two
     struct tail_remote_name *wanted;
     int64_t wanted_at;
     size_t wanted_len;
@@ -52,7 +54,9 @@ enum tail_remote_settled {
     TAIL_REMOTE_UNKNOWN  // the file of some name is to be known anew
 };
 
+// Of the names of the last complete look; NULL when there is none.
 struct tail_remote_name *tail_remote_find(const struct tail_remote *remote, const char *text);
+// Puts the names of a look in order.
 void tail_remote_sort(struct tail_remote *remote);
 // A file that is read from the offset on, without a place.
 struct tail_file *tail_remote_follow(struct tail_remote *remote, const char *path, const char *first_line,

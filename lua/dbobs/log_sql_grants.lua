@@ -63,11 +63,10 @@ function M.way(may)
   if not may.may_read then missing[#missing + 1] = READ end
   if not is_reachable(may) then missing[#missing + 1] = SERVER_FILES end
   if #missing == 0 then return "direct" end
-  return nil, for_role(([[
-role %s may not read the server's log over SQL. As superuser, in database %s:
-%s
-or, the careful way, for that lets the role read every file of the data directory, functions that read the log alone:
-%s]]):format(may.role, may.database, table.concat(missing, "\n"), M.HELPER), may)
+  -- On one line, for a log; statements that can be copied from there.
+  return nil, for_role(("role %s may not read the server's log over SQL. As superuser, in database %s: %s Or, the "
+    .. "careful way, for that lets the role read every file of the data directory, functions that read the log alone: "
+    .. "%s"):format(may.role, may.database, table.concat(missing, " "), (M.HELPER:gsub("%s+", " "))), may)
 end
 
 --- The statements of the careful way for a role.

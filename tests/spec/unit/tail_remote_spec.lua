@@ -283,6 +283,21 @@ describe("a log that is brought from elsewhere", function()
     assert.same({ "new", "more" }, { unpack(seen) })
   end)
 
+  it("is found among thousands that rest, whose names come and go", function()
+    for i = 1, 3000 do write(("f%04d"):format(i), ("line %d\n"):format(i)) end
+    look()
+    assert.equal(3000, #seen)
+    for i = 1, 3000, 3 do files[("f%04d"):format(i)] = nil end
+    write("f0002", "more\n")
+    rename("f0003", "g0003")
+    write("g0003", "of a renamed one\n")
+    local before = pieces
+    look()
+    assert.same({ "more", "of a renamed one" }, { seen[3001], seen[3002] })
+    assert.is_true(pieces - before < 10)
+    assert.equal("", notes())
+  end)
+
   it("is let go with its follower", function()
     write("a.log", "one\n")
     look()
