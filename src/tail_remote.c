@@ -250,7 +250,8 @@ void tail_remote_feed(struct tail_remote *remote, const char *bytes, size_t len,
     remote->wanted = NULL;
     if (!remote->tail || !name) return;
     if (!name->known) {
-        // One that is not there any more is seen so at the next look.
+        // One that is not there any more is seen so at the next look, or is looked at anew then.
+        if (!head) name->modified = INT64_MIN;
         if (head) feed_start(remote, name, bytes, len < remote->wanted_len ? len : remote->wanted_len);
         else tail_remote_know(remote, name, "", NULL, 0);
         return;

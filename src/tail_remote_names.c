@@ -1,5 +1,4 @@
 // Which remote log is behind which name, after renames, copies and truncations.
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -153,13 +152,9 @@ static struct tail_file *original_of(const struct tail_remote *remote, const str
     return NULL;
 }
 
-// How often a log was begun anew where the name is: once more than the one that was there before, unless that was
-// renamed.
+// How often a log was begun anew where the name is: once more than the one that was there before, unless that is there
+// under another name. Whether it was renamed or copied to that cannot be told from elsewhere.
 static uint32_t truncations_at(const struct tail_remote *remote, const struct tail_remote_name *name) {
-    for (size_t i = 0; i < remote->count; i++) {
-        const struct tail_remote_name *other = remote->names[i];
-        if (other->copy && other->file && strcmp(other->copy_of, name->name) == 0) return other->file->truncations + 1;
-    }
     uint32_t most = 0;
     for (const struct tail_file *file = remote->tail->files; file; file = file->next)
         if (file->remote->lost && strcmp(file->path, name->name) == 0 && file->truncations >= most)
@@ -181,7 +176,6 @@ enum tail_remote_settled tail_remote_settle(struct tail_remote *remote) {
         }
         if (original) {
             name->copy = true;
-            snprintf(name->copy_of, sizeof name->copy_of, "%s", original->path);
             continue;
         }
         bool at_end = name->modified < remote->tail->since_us || (remote->tail->from_end && remote->looks == 1);

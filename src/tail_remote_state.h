@@ -20,8 +20,7 @@ struct tail_remote_name {
     char first_line[CHECKPOINT_HASH];  // "" while that is not complete
     char head[TAIL_HEAD];
     size_t head_len;
-    bool copy;  // it begins as the file `copy_of`, which was there as well
-    char copy_of[256];
+    bool copy;  // it begins as a file that was there as well
     struct tail_file *file;
 };
 

@@ -8,7 +8,7 @@ local servers = require "support.servers"
 local sys = require "dbobs.core.sys"
 local writer = require "tests.chaos.writer"
 
-local given = dbobs.arguments { kills = 100, delivery = "at_least_once", seed = 1, format = "all" }
+local given = dbobs.arguments { kills = 100, delivery = "at_least_once", seed = 1, format = "all", source = "file" }
 local kills, delivery, seed, wanted = given.kills, given.delivery, given.seed, given.format
 local TOPIC = "raw-logs"
 -- How long nothing may come before what is missing counts as lost.
@@ -25,12 +25,14 @@ end
 
 local broker = servers.kafka { name = "chaos",
   "--set", "transaction.abort.timed.out.transaction.cleanup.interval.ms=200" }
+-- Over SQL the logs are read by a server, which unpacks nothing.
+local reader_server = given.source == "sql" and servers.postgres { name = "chaos" }
 local state = servers.directory()
 local home = servers.directory()
 local writers, list = {}, {}
 for name in pairs(format.formats) do
   if wanted == "all" or wanted == name then
-    writers[name] = writer.new(name, random)
+    writers[name] = writer.new(name, random, reader_server and writer.COMPRESSED)
     list[#list + 1] = name
   end
 end
@@ -73,6 +75,7 @@ local function start_dbobs()
   local words = { "run", "tests/chaos/pipeline.lua", "brokers=" .. broker.bootstrap, "topic=" .. TOPIC,
     "delivery=" .. delivery, "prefix=" .. format.prefix }
   for _, name in ipairs(list) do words[#words + 1] = ("%s=%s"):format(name, writers[name].pattern) end
+  if reader_server then words[#words + 1] = "sql=" .. reader_server.port end
   return process.start(words, { DBOBS_STATE_DIR = state, HOME = home })
 end
 
@@ -185,7 +188,7 @@ local function make_known()
   one:wait()
 end
 
-say("chaos: kills=%d delivery=%s format=%s seed=%d", kills, delivery, wanted, seed)
+say("chaos: kills=%d delivery=%s format=%s source=%s seed=%d", kills, delivery, wanted, given.source, seed)
 make_known()
 for number = 1, kills do kill(number) end
 disk.empty()

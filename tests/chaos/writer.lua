@@ -34,11 +34,13 @@ end
 --- Begins a log in a new directory.
 ---@param name "jsonlog"|"csvlog"|"stderr"
 ---@param random fun(from: integer, to: integer): integer
+---@param without string|nil a kind of rotation that there is not
 ---@return chaos.writer
-function M.new(name, random)
+function M.new(name, random, without)
   local known = format.formats[name]
   local self = setmetatable({ name = name, random = random, record = known.record, suffix = known.suffix,
-    directory = servers.directory(), files = 1, written = 0, rotations = {}, pending = {}, history = {} }, writer)
+    directory = servers.directory(), without = without, files = 1, written = 0, rotations = {}, pending = {},
+    history = {} }, writer)
   self.pattern = ("%s/server-*.%s"):format(self.directory, self.suffix)
   begin(self)
   return self
@@ -97,14 +99,18 @@ local function rename(self)
   return old
 end
 
+local COMPRESSED = "renamed and compressed"
+M.COMPRESSED = COMPRESSED
+
 local kinds = {
   function(self)
     rename(self)
     return "renamed"
   end,
   function(self)
+    if self.without == COMPRESSED then return "renamed", rename(self) end
     run("gzip", rename(self))
-    return "renamed and compressed"
+    return COMPRESSED
   end,
   function(self)
     run("cp", self.path, ("%s.%d"):format(self.path, self.files))

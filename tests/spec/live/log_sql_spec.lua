@@ -1,8 +1,12 @@
 -- lua/dbobs/log_sql.lua, lua/dbobs/log_sql_grants.lua and src/tail_remote*.c with real servers.
+local collector = require "support.collector"
 local grants = require "dbobs.log_sql_grants"
 local log_sql = require "dbobs.log_sql"
+local logs = require "collectors.logs"
 local memory = require "dbobs.core.memory"
+local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
+local process = require "support.process"
 local servers = require "support.servers"
 local sys = require "dbobs.core.sys"
 local tail = require "dbobs.tail"
@@ -221,6 +225,33 @@ for _, major in ipairs { 13, 18 } do
       assert.equal("direct", source.way)
       source.db:close()
       server:psql "drop schema dbobs cascade"
+    end)
+
+    it("is what the collector reads with log_source = sql, in the format that is best", function()
+      local parameters = least(server)
+      parameters.name, parameters.log_source = "over_sql", "sql"
+      local current = collector.run(logs, parameters)
+      function current:checkpoint() return directory .. "/collector.json" end -- luacheck: ignore 212
+      local before = assert(logs.check(current))
+      assert.matches("over SQL: [%d.]+ .?B behind .*, %d+ files?, read from the beginning at the first start", before)
+      say "for the collector"
+      local follower = task.spawn(logs.follow, current)
+      local record
+      process.until_true(function()
+        for _, one in ipairs(collector.records(current.out)) do
+          if one.payload.record and one.payload.record.message == "for the collector" then record = one end
+        end
+        return record
+      end, "the line")
+      task.wait(nil, 0.1)
+      task.cancel(follower)
+      task.join(follower)
+      assert.equal("LOG", record.payload.record.error_severity)
+      process.until_true(function()
+        return assert(logs.check(current)):find("nothing behind", 1, true)
+          or assert(logs.check(current)):find(" behind (0 s)", 1, true)
+      end, "the position to be kept")
+      pool.close(current.target)
     end)
 
     it("is read through two queries of the user's own", function()
