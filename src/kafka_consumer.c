@@ -103,28 +103,40 @@ static int add_times(struct kafka_consumer *consumer, rd_kafka_topic_partition_l
     return 0;
 }
 
-static void assign(uv_work_t *work) {
-    struct kafka_consumer *consumer = work->data;
-    const struct rd_kafka_metadata *metadata;
-    consumer->unanswered = false;
-    *consumer->problem = '\0';
-    rd_kafka_resp_err_t code = rd_kafka_metadata(consumer->kafka->rk, 1, NULL, &metadata, STEP_MS);
-    if (code) {
-        no_answer(consumer, code, "");
-        return;
-    }
+static void start_reading(struct kafka_consumer *consumer, const struct rd_kafka_metadata *metadata) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
     rd_kafka_topic_partition_list_t *times = rd_kafka_topic_partition_list_new(8);
     for (size_t i = 0; i < consumer->start_count; i++)
         if (add_start(consumer, &consumer->starts[i], metadata, list, times)) goto done;
     if (add_times(consumer, times, list)) goto done;
-    code = rd_kafka_assign(consumer->kafka->rk, list);
+    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->kafka->rk, list);
     if (code) snprintf(consumer->problem, sizeof consumer->problem, "assign: %s", rd_kafka_err2str(code));
     consumer->partitions = (unsigned)list->cnt;
 done:
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_topic_partition_list_destroy(times);
-    rd_kafka_metadata_destroy(metadata);
+}
+
+// The topics are made known before it asks: librdkafka looks for the leader of a topic that it did not know half a
+// second after it was assigned.
+static void assign(uv_work_t *work) {
+    struct kafka_consumer *consumer = work->data;
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_topic_t **known = xcalloc(consumer->start_count, sizeof *known);
+    for (size_t i = 0; i < consumer->start_count; i++)
+        known[i] = rd_kafka_topic_new(consumer->kafka->rk, consumer->starts[i].topic, NULL);
+    consumer->unanswered = false;
+    *consumer->problem = '\0';
+    rd_kafka_resp_err_t code = rd_kafka_metadata(consumer->kafka->rk, 1, NULL, &metadata, STEP_MS);
+    if (code) {
+        no_answer(consumer, code, "");
+    } else {
+        start_reading(consumer, metadata);
+        rd_kafka_metadata_destroy(metadata);
+    }
+    for (size_t i = 0; i < consumer->start_count; i++)
+        if (known[i]) rd_kafka_topic_destroy(known[i]);
+    free(known);
 }
 
 static void on_timer_closed(uv_handle_t *timer) {
