@@ -293,17 +293,26 @@ end
 
 -- ---- commit ----------------------------------------------------------------
 
+-- Who has taken over, which it tells with its first commit; nil when that does not come within some seconds.
+local function successor(self)
+  local name
+  task.deadline(5, function()
+    repeat
+      local found, who = last_committed(self)
+      if found and who ~= self.instance then name = who end
+      if not name then task.wait(nil, 0.2) end
+    until name
+  end)
+  return name
+end
+
 -- librdkafka gave the producer up and does not tell whether the transaction was committed. Another one is made, unless
 -- somebody else has begun meanwhile; what was committed last tells the rest.
 local function recover(self, outcome, cause, age)
   local old = self.core
   old:stop()
   -- The broker gives up a transaction that takes too long, and says the same as to one that was fenced.
-  if outcome == "fenced" and age < self.timeout * 0.95 then
-    local _, who
-    task.deadline(5, function() _, who = last_committed(self) end)
-    return stop(self, who ~= self.instance and who or nil)
-  end
+  if outcome == "fenced" and age < self.timeout * 0.95 then return stop(self, successor(self)) end
   log.warn("the producer of a transaction failed; another one is started", { topic = self.topic, error = cause })
   local found, who = last_committed(self)
   if not found then return fail(self, who or cause) end
