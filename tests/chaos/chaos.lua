@@ -143,13 +143,15 @@ local function kill(number)
   -- Some die while they start, most while they send.
   local life = random(1, 4) == 1 and random(0, 60) / 1000 or random(100, 1200) / 1000
   if number % 10 == 5 then disk.fill() end
-  write_for(life)
+  write_for(life / 2)
+  -- The broker goes and comes back while dbobs lives, which sees both, and the next ones start without it.
+  if number % 20 == 11 then break_broker() end
+  if number % 20 == 14 then mend_broker() end
+  write_for(life / 2)
   victim:signal "KILL"
   victim:wait()
   said[#said + 1] = ("%s%s killed\n"):format(victim:stderr(), writer.clock())
   if number % 10 == 7 then disk.empty() end
-  if number % 20 == 11 then break_broker() end
-  if number % 20 == 14 then mend_broker() end
   -- The log goes on, and is rotated, while nobody reads it.
   if random(1, 3) == 1 then write_for(random(0, 100) / 1000) end
   if random(1, 6) == 1 then writers[list[random(1, #list)]]:rotate() end
