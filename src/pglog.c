@@ -66,13 +66,29 @@ void pglog_set_filter(struct pglog *log, struct pglog_filter *filter) {
     log->filter = filter;
 }
 
-size_t pglog_cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all) {
+// NUL bytes before a record: what a power cut or a truncation under a writer that does not append leaves in its place.
+static size_t count_zeros(const char *text, size_t len) {
+    size_t count = 0;
+    while (count < len && !text[count]) count++;
+    return count;
+}
+
+static size_t cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all) {
     size_t end = 0;
     if (log->format == PGLOG_STDERR) return pglog_stderr_cut(log->plain, text, len, scanned, is_all);
     if (log->format == PGLOG_CSV) return pglog_csv_cut(text, len, scanned, &end) == PGLOG_CSV_INCOMPLETE ? 0 : end;
     const char *newline = memchr(text + *scanned, '\n', len - *scanned);
     *scanned = len;
     return newline ? (size_t)(newline - text) + 1 : 0;
+}
+
+size_t pglog_cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all) {
+    size_t zeros = count_zeros(text, len);
+    if (zeros == len) return 0;
+    size_t behind = *scanned > zeros ? *scanned - zeros : 0;
+    size_t end = cut(log, text + zeros, len - zeros, &behind, is_all);
+    *scanned = behind + zeros;
+    return end ? end + zeros : 0;
 }
 
 uint64_t pglog_undated(const struct pglog *log, const char **example) {
@@ -211,10 +227,10 @@ static void write_unparsed(struct pglog *log, const struct pglog_line *line, str
     record_end(&log->record);
 }
 
-static bool read_json(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
+static bool read_json(struct pglog *log, const struct pglog_line *line, struct pglog_text text, int64_t now_us) {
     struct pglog_fields fields = {0};
     struct pglog_text object;
-    if (!pglog_json_read(log->json, line->text, line->len, &fields, &object)) return false;
+    if (!pglog_json_read(log->json, text.text, text.len, &fields, &object)) return false;
     log->left_out = !begin_parsed(log, line, &fields, now_us);
     if (log->left_out) return true;
     buf_put(&log->record.value, object.text, object.len);
@@ -233,9 +249,9 @@ static void write_fields(struct pglog *log, const struct pglog_line *line, struc
     record_end(&log->record);
 }
 
-static bool read_csv(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
+static bool read_csv(struct pglog *log, const struct pglog_line *line, struct pglog_text text, int64_t now_us) {
     struct pglog_fields fields = {0};
-    if (!pglog_csv_read(line->text, line->len, &log->unquoted, &fields)) return false;
+    if (!pglog_csv_read(text.text, text.len, &log->unquoted, &fields)) return false;
     struct pglog_text *severity = &fields.at[PGLOG_ERROR_SEVERITY];
     const struct pglog_word *word = severity->text ? pglog_severity(severity->text, severity->len) : NULL;
     const char *english = word ? pglog_severity_name(word->kind) : NULL;
@@ -244,26 +260,29 @@ static bool read_csv(struct pglog *log, const struct pglog_line *line, int64_t n
     return true;
 }
 
-static void read_stderr(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
+static void read_stderr(struct pglog *log, const struct pglog_line *line, struct pglog_text text, int64_t now_us) {
     struct pglog_fields fields = {0};
     struct pglog_text plain;
     int64_t time_us = now_us;
-    if (pglog_stderr_read(log->plain, line->text, line->len, &fields, &time_us, &plain))
+    if (pglog_stderr_read(log->plain, text.text, text.len, &fields, &time_us, &plain))
         write_fields(log, line, &fields, time_us);
+    else if (text.len < line->len) write_unparsed(log, line, (struct pglog_text){line->text, line->len}, time_us);
     else write_unparsed(log, line, plain, time_us);
 }
 
 struct record *pglog_read(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
-    const struct pglog_text text = {line->text, line->len};
+    const struct pglog_text whole = {line->text, line->len - (line->len && line->text[line->len - 1] == '\r')};
+    size_t zeros = count_zeros(line->text, line->len);
+    const struct pglog_text text = {line->text + zeros, line->len - zeros};
     log->left_out = false;
     log->now_us = now_us;
     if (log->format == PGLOG_STDERR && !line->dropped) {
-        read_stderr(log, line, now_us);
+        read_stderr(log, line, text, now_us);
         return log->left_out ? NULL : &log->record;
     }
-    bool read =
-        !line->dropped && (log->format == PGLOG_CSV ? read_csv(log, line, now_us) : read_json(log, line, now_us));
-    if (!read) write_unparsed(log, line, text, now_us);
+    bool is_csv = log->format == PGLOG_CSV;
+    bool read = !line->dropped && (is_csv ? read_csv(log, line, text, now_us) : read_json(log, line, text, now_us));
+    if (!read) write_unparsed(log, line, whole, now_us);
     return log->left_out ? NULL : &log->record;
 }
 

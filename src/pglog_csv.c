@@ -6,13 +6,19 @@
 
 #include <string.h>
 
-enum { MIN_COLUMNS = 23, MAX_COLUMNS = 40 };  // later versions append columns
+enum { MIN_COLUMNS = 23, MAX_COLUMNS = 35 };  // later versions append columns
 
 struct column {
     const char *text;
     size_t len;
     bool quoted;
 };
+
+// Whether a quoted column may end before `at`.
+static bool ends_column(const char *at, const char *end) {
+    if (at < end && *at == '\r') at++;
+    return at == end || *at == ',' || *at == '\n';
+}
 
 // Goes over the column at `at`. Returns what is behind it (a comma, a newline, or the end), NULL when it is no column.
 // *open: the text ends within quotes.
@@ -41,8 +47,23 @@ static const char *skip_column(const char *at, const char *end, struct column *c
             continue;
         }
         column->len = (size_t)(quote - column->text);
-        return at == end || *at == ',' || *at == '\n' ? at : NULL;
+        if (!ends_column(at, end)) return NULL;
+        return at < end && *at == '\r' ? at + 1 : at;
     }
+}
+
+static bool is_number(const struct column *column) {
+    for (size_t i = 0; i < column->len; i++)
+        if (column->text[i] < '0' || column->text[i] > '9') return false;
+    return column->len > 0 && !column->quoted;
+}
+
+// Whether the columns that always have a shape have it: half a record and the next one on its line may be as many, when
+// less than 13 are of the half.
+static bool has_shape(const struct column *columns) {
+    enum { PID = 3, LINE_NUM = 6, TXID = 10, STATE_CODE = 12 };
+    return is_number(&columns[PID]) && is_number(&columns[LINE_NUM]) && is_number(&columns[TXID]) &&
+           columns[STATE_CODE].len == 5 && !columns[STATE_CODE].quoted;
 }
 
 // Reads the columns of a record up to its newline or the end of the text. Returns how many there are; 0 when it is no
@@ -57,7 +78,7 @@ static int read_columns(const char *text, const char *end, struct column columns
         count++;
         if (at < end && *at == ',') continue;
         *after = at;
-        if (count >= MIN_COLUMNS) return count;
+        if (count >= MIN_COLUMNS) return has_shape(columns) ? count : 0;
         return at == end ? -1 : 0;
     }
     return 0;
@@ -114,11 +135,13 @@ enum pglog_csv_result pglog_csv_cut(const char *text, size_t len, size_t *scanne
 }
 
 // The text of a column; NULL when it is empty and not quoted, which is csvlog's NULL.
-static struct pglog_text text_of(const struct column *column, struct buf *unquoted) {
+static struct pglog_text text_of(const struct column *column, bool crlf, struct buf *unquoted) {
     if (!column->quoted) return (struct pglog_text){column->len ? column->text : NULL, column->len};
-    if (!memchr(column->text, '"', column->len)) return (struct pglog_text){column->text, column->len};
+    if (!memchr(column->text, '"', column->len) && !(crlf && memchr(column->text, '\r', column->len)))
+        return (struct pglog_text){column->text, column->len};
     size_t from = unquoted->len;
     for (size_t i = 0; i < column->len; i++) {
+        if (crlf && column->text[i] == '\r' && i + 1 < column->len && column->text[i + 1] == '\n') continue;
         buf_putc(unquoted, column->text[i]);
         if (column->text[i] == '"') i++;
     }
@@ -168,13 +191,15 @@ bool pglog_csv_read(const char *text, size_t len, struct buf *unquoted, struct p
     };
     struct column columns[MAX_COLUMNS];
     const char *after;
+    bool crlf = len && text[len - 1] == '\r';
+    len -= crlf;
     int count = begins_record(text, text + len) ? read_columns(text, text + len, columns, &after) : 0;
     if (count <= 0 || after != text + len) return false;
     // Room for all beforehand: the fields point into it.
     buf_clear(unquoted);
     buf_reserve(unquoted, len);
     for (int i = 0; i < count && i < (int)sizeof order; i++) {
-        struct pglog_text value = text_of(&columns[i], unquoted);
+        struct pglog_text value = text_of(&columns[i], crlf, unquoted);
         if (order[i] == ADDRESS) split_address(fields, value);
         else if (order[i] == LOCATION) pglog_take_location(fields, value);
         else fields->at[order[i]] = value;

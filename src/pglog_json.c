@@ -73,6 +73,7 @@ static void take_fields(yyjson_val *object, struct pglog_fields *fields) {
 
 bool pglog_json_read(struct pglog_json *json, const char *text, size_t len, struct pglog_fields *fields,
                      struct pglog_text *object) {
+    len -= len && text[len - 1] == '\r';  // of a server on Windows
     *object = (struct pglog_text){text, len};
     if (pglog_scan(text, len, &json->plain, fields)) return true;
     *fields = (struct pglog_fields){0};

@@ -84,6 +84,15 @@ static bool begins_record(const struct pglog_stderr *log, struct pglog_text line
     return kind != LINE_CONTINUED && kind != LINE_KEYWORD;
 }
 
+// Whether a report begins in a line whose end has not been written yet.
+static bool begins_report(struct pglog_stderr *log, const char *text, const char *end) {
+    struct pglog_runtime_line line;
+    struct pglog_fields fields = {0};
+    if (memchr(text, '\n', (size_t)(end - text))) return false;
+    pglog_runtime_unwrap(text, (size_t)(end - text), &log->scratch, &line);
+    return classify(log, line.text, line.len, &fields).kind == LINE_REPORT;
+}
+
 size_t pglog_stderr_cut(struct pglog_stderr *log, const char *text, size_t len, size_t *scanned, bool is_all) {
     const char *end = text + len, *at = text + *scanned;
     struct pglog_text line;
@@ -91,19 +100,32 @@ size_t pglog_stderr_cut(struct pglog_stderr *log, const char *text, size_t len, 
         if (at > text && begins_record(log, line)) return (size_t)(at - text);
         *scanned = (size_t)(behind - text);
     }
+    if (is_all && at > text && at < end && begins_report(log, at, end)) return (size_t)(at - text);
     return is_all && *scanned == len ? len : 0;
+}
+
+// Whether each line ends in CR LF, as a server on Windows ends it; the last newline is not part of the text.
+static bool is_crlf(const char *text, size_t len) {
+    const char *end = text + len;
+    for (const char *at = text, *newline; at < end; at = newline + 1) {
+        newline = memchr(at, '\n', (size_t)(end - at));
+        if (!newline) return end[-1] == '\r';
+        if (newline == at || newline[-1] != '\r') return false;
+    }
+    return false;
 }
 
 // Joins the record's lines without what their runtime put around them. Returns whether the runtime dated it.
 static bool assemble(struct pglog_stderr *log, const char *text, size_t len, int64_t *time_us) {
     bool dated = false;
+    const bool crlf = is_crlf(text, len);
     buf_clear(&log->record);
     buf_reserve(&log->record, 1);  // it has an address, also when it is empty
     for (const char *at = text, *end = text + len; at < end;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *line_end = newline ? newline : end;
         struct pglog_runtime_line line;
-        pglog_runtime_unwrap(at, (size_t)(line_end - at), &log->scratch, &line);
+        pglog_runtime_unwrap(at, (size_t)(line_end - at) - crlf, &log->scratch, &line);
         buf_put(&log->record, line.text, line.len);
         if (line.dated && !dated) *time_us = line.time_us;
         dated |= line.dated;

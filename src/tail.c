@@ -231,7 +231,7 @@ static bool hand_out(struct tail *tail, struct tail_line *line, size_t len, size
                                .first_line = file->first_line,
                                .truncations = file->truncations,
                                .offset = file->read};
-    if (len && line->text[len - 1] == '\r') line->len--;
+    if (tail->cut == cut_line && len && line->text[len - 1] == '\r') line->len--;
     tail->taken += len + more;
     file->read += (int64_t)(len + tail->dropped + more);
     tail->open_file = file;
@@ -251,6 +251,7 @@ static bool hand_out_half(struct tail *tail, struct tail_line *line) {
     hand_out(tail, line, tail->buffer.len - taken, 0);
     tail->taken = taken;
     file->read = file->half = tail->open_end = offset;
+    file->half_end = file->seen_size;
     return true;
 }
 
@@ -303,9 +304,10 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
     if (quiet && next_in_buffer(tail, line, true)) return OUTCOME_LINE;
     file->may_be_complete = settled && !quiet && may_be_complete(tail);
     if (file->may_be_complete) uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
-    if (due) hand_out(tail, line, tail->buffer.len, 0);
-    else if (!hand_out_half(tail, line)) return OUTCOME_NOTHING;
-    return OUTCOME_LINE;
+    if (!due) return hand_out_half(tail, line) ? OUTCOME_LINE : OUTCOME_NOTHING;
+    bool handed_out = file->half == file->read && file->half_end == file->seen_size;
+    hand_out(tail, line, tail->buffer.len, 0);
+    return handed_out ? OUTCOME_NOTHING : OUTCOME_LINE;
 }
 
 // A file server can forget a file that is removed, or was moved by another client. One that is not there any more is

@@ -36,6 +36,7 @@ struct tail_file {
     bool may_be_complete;              // whole lines were left there: a record, when nothing comes behind them
     int64_t size, mtime_ns;            // when it was last looked at
     int64_t half;                      // offset behind which a half line was handed out; -1: none
+    int64_t half_end;                  // where the file ended then
     bool gone;                         // its path names another file, or none
     bool copy;                         // a copy of a file that is followed: never read
     bool listed;                       // the last look into the directory found it
