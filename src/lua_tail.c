@@ -18,6 +18,7 @@
 // A batch is closed after so many bytes of lines; one turn of pump ends after so many.
 #define BATCH_BYTES (256 * 1024)
 #define TURN_BYTES (1024 * 1024)
+#define HUGE_RECORD (2 * 1024 * 1024)  // bytes to which one is shortened
 
 struct parser {
     struct pglog *log;
@@ -148,6 +149,10 @@ static size_t cut_record(void *log, const char *text, size_t len, size_t *scanne
     return pglog_cut(log, text, len, scanned, is_all);
 }
 
+static size_t shrink_record(void *log, char *text, size_t *len) {
+    return pglog_shrink(log, text, len, HUGE_RECORD);
+}
+
 // The follower's parser, from now on kept alive by it.
 static struct pglog *bind_parser(lua_State *lua, struct follower *follower) {
     struct parser *parser = luaL_checkudata(lua, 2, PGLOG_CLASS);
@@ -160,7 +165,7 @@ static struct pglog *bind_parser(lua_State *lua, struct follower *follower) {
     lua_pushvalue(lua, 2);
     lua_rawseti(lua, -2, 1);
     lua_setfenv(lua, 1);
-    tail_set_cut(follower->tail, cut_record, parser->log);
+    tail_set_cut(follower->tail, cut_record, shrink_record, parser->log);
     return parser->log;
 }
 
@@ -184,7 +189,7 @@ static bool hold_next(lua_State *lua, struct follower *follower, struct pglog *l
             follower->held = pglog_dropped(log, now_us, true);
             return follower->held != NULL;
         }
-        const struct pglog_line read = {line.text,       line.len,         line.dropped,
+        const struct pglog_line read = {line.text,       line.len,         line.dropped, line.shrunk,
                                         line.first_line, line.truncations, line.offset};
         struct record *record = pglog_read(log, &read, now_us);
         if (record && is_kept(lua, follower, record)) {
@@ -313,7 +318,8 @@ static int l_peek(lua_State *lua) {
     struct pglog *log = bind_parser(lua, follower);
     struct tail_line line;
     if (!tail_next(follower->tail, &line)) return 0;
-    const struct pglog_line read = {line.text, line.len, line.dropped, line.first_line, line.truncations, line.offset};
+    const struct pglog_line read = {line.text,       line.len,         line.dropped, line.shrunk,
+                                    line.first_line, line.truncations, line.offset};
     const struct record *record = pglog_read(log, &read, clock_wall_us(&vm_of(lua)->clock));
     if (!record) return 0;
     lua_pushlstring(lua, record->value.data, record->value.len);

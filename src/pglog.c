@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "civil.h"
 #include "json.h"
@@ -13,6 +14,7 @@
 #include "pglog_json.h"
 #include "pglog_stderr.h"
 #include "pglog_words.h"
+#include "shrink.h"
 #include "utf8.h"
 
 struct pglog {
@@ -34,6 +36,8 @@ struct pglog {
     bool left_out;                // the record at hand is not wanted
     int64_t now_us;               // when it was read
 
+    struct shrink_mark mark;  // where huge records were cut
+
     uint64_t undated, unparsed;
     char example[48];
 };
@@ -41,6 +45,9 @@ struct pglog {
 struct pglog *pglog_new(const struct record_envelope *envelope, struct tz *tz, enum pglog_format format,
                         const char *log_line_prefix) {
     struct pglog *log = xcalloc(1, sizeof *log);
+    uint64_t secret = (uint64_t)(uintptr_t)log;
+    (void)!getrandom(&secret, sizeof secret, GRND_NONBLOCK);
+    log->mark = shrink_mark_new(secret);
     log->envelope = envelope;
     log->tz = tz;
     log->format = format;
@@ -270,20 +277,30 @@ static void read_stderr(struct pglog *log, const struct pglog_line *line, struct
     else write_unparsed(log, line, plain, time_us);
 }
 
+size_t pglog_shrink(const struct pglog *log, char *text, size_t *len, size_t most) {
+    static const enum shrink_syntax syntax[] = {
+        [PGLOG_JSON] = SHRINK_JSON, [PGLOG_CSV] = SHRINK_CSV, [PGLOG_STDERR] = SHRINK_PLAIN};
+    shrink(syntax[log->format], &log->mark, text, len, most);
+    return shrink_last(&log->mark, text, *len);
+}
+
 struct record *pglog_read(struct pglog *log, const struct pglog_line *line, int64_t now_us) {
     const struct pglog_text whole = {line->text, line->len - (line->len && line->text[line->len - 1] == '\r')};
     size_t zeros = count_zeros(line->text, line->len);
     const struct pglog_text text = {line->text + zeros, line->len - zeros};
     log->left_out = false;
     log->now_us = now_us;
+    bool read = false;
     if (log->format == PGLOG_STDERR && !line->dropped) {
         read_stderr(log, line, text, now_us);
-        return log->left_out ? NULL : &log->record;
+        read = true;
+    } else if (!line->dropped) {
+        read = log->format == PGLOG_CSV ? read_csv(log, line, text, now_us) : read_json(log, line, text, now_us);
     }
-    bool is_csv = log->format == PGLOG_CSV;
-    bool read = !line->dropped && (is_csv ? read_csv(log, line, text, now_us) : read_json(log, line, text, now_us));
     if (!read) write_unparsed(log, line, whole, now_us);
-    return log->left_out ? NULL : &log->record;
+    if (log->left_out) return NULL;
+    if (line->shrunk) shrink_note(&log->record.value, &log->mark);
+    return &log->record;
 }
 
 struct record *pglog_dropped(struct pglog *log, int64_t now_us, bool is_all) {

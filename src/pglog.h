@@ -21,6 +21,7 @@ struct pglog_line {
     const char *text;  // without its last newline
     size_t len;
     size_t dropped;          // bytes of a huge line that were left out behind text
+    size_t shrunk;           // bytes by which pglog_shrink shortened it
     const char *first_line;  // hash of the file's first line, hexadecimal
     uint32_t truncations;    // how often the file was truncated and begun anew
     int64_t offset;          // of the line's first byte
@@ -38,6 +39,11 @@ void pglog_set_filter(struct pglog *log, struct pglog_filter *filter);
 // nothing more is being written, which completes the last record of a stderr log. *scanned: where an earlier call with
 // the same, shorter text came; 0 at first.
 size_t pglog_cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all);
+
+// Shortens the beginning of a huge record in place, to `most` bytes where its long strings allow that: the middle of
+// them is cut out, which its record then notes in payload.truncated. Returns what is behind the last cut in it, 0 when
+// there is none.
+size_t pglog_shrink(const struct pglog *log, char *text, size_t *len, size_t most);
 
 // Builds the record of a line; now_us dates it when its own time cannot be told. It stays until the next call. NULL:
 // the filter does not want it.

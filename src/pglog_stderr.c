@@ -9,6 +9,8 @@
 #include "pglog_runtime.h"
 #include "pglog_words.h"
 
+#define HUGE_LINE (64 * 1024)  // its prefix and severity are within
+
 struct pglog_stderr {
     struct pglog_prefix *prefix;
     struct buf scratch;  // a line without what its runtime put around it
@@ -101,6 +103,9 @@ size_t pglog_stderr_cut(struct pglog_stderr *log, const char *text, size_t len, 
         *scanned = (size_t)(behind - text);
     }
     if (is_all && at > text && at < end && begins_report(log, at, end)) return (size_t)(at - text);
+    // A huge line need not end to be known as the next record's.
+    bool is_huge = at > text && end - at >= HUGE_LINE && !memchr(at, '\n', (size_t)(end - at));
+    if (is_huge && begins_record(log, (struct pglog_text){at, HUGE_LINE})) return (size_t)(at - text);
     return is_all && *scanned == len ? len : 0;
 }
 

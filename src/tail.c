@@ -13,11 +13,12 @@
 #include "tail_state.h"
 
 #define READ_SIZE (128 * 1024)
-#define LONGEST_LINE (16 * 1024 * 1024)  // of a longer one the rest is counted and left out
-#define QUIET_MS 25                      // a writer that pauses for so long has written its record whole
-#define KEPT_BUFFER (1024 * 1024)        // a larger one is given back when it is empty
-#define SAVE_MS 200                      // between two checkpoints while lines go out
-#define TURN_BYTES (4 * 1024 * 1024)     // of a file that grows meanwhile, before the others of its pattern
+#define HUGE_PIECE (4 * 1024 * 1024)    // from then on it is shortened while it is read
+#define LONGEST_LINE (8 * 1024 * 1024)  // when that does not help, the rest of the line is counted and left out
+#define QUIET_MS 25                     // a writer that pauses for so long has written its record whole
+#define KEPT_BUFFER (1024 * 1024)       // a larger one is given back when it is empty
+#define SAVE_MS 200                     // between two checkpoints while lines go out
+#define TURN_BYTES (4 * 1024 * 1024)    // of a file that grows meanwhile, before the others of its pattern
 
 static void on_timer(uv_timer_t *timer);
 static void on_quiet(uv_timer_t *timer);
@@ -51,8 +52,9 @@ static size_t cut_line(void *argument, const char *text, size_t len, size_t *sca
     return newline ? (size_t)(newline - text) + 1 : 0;
 }
 
-void tail_set_cut(struct tail *tail, tail_cut *cut, void *argument) {
+void tail_set_cut(struct tail *tail, tail_cut *cut, tail_shrink *shrink, void *argument) {
     tail->cut = cut;
+    tail->shrink = shrink;
     tail->cut_argument = argument;
 }
 
@@ -204,7 +206,7 @@ static void take_up(struct tail *tail, struct tail_file *file) {
     if (tail->current == file && tail->buffer_offset + (int64_t)tail->taken == file->read) return;
     tail->current = file;
     tail->buffer_offset = file->read;
-    tail->taken = tail->scanned = tail->tried = tail->dropped = 0;
+    tail->taken = tail->scanned = tail->tried = tail->dropped = tail->shrunk = tail->shrunk_end = tail->shrunk_to = 0;
     buf_clear(&tail->buffer);
 }
 
@@ -227,17 +229,19 @@ static bool hand_out(struct tail *tail, struct tail_line *line, size_t len, size
     *line = (struct tail_line){.text = tail->buffer.data + tail->taken,
                                .len = len,
                                .dropped = tail->dropped,
+                               .shrunk = tail->shrunk,
                                .path = file->path,
                                .first_line = file->first_line,
                                .truncations = file->truncations,
                                .offset = file->read};
     if (tail->cut == cut_line && len && line->text[len - 1] == '\r') line->len--;
     tail->taken += len + more;
-    file->read += (int64_t)(len + tail->dropped + more);
+    file->read += (int64_t)(len + tail->dropped + tail->shrunk + more);
+    tail->buffer_offset += (int64_t)tail->shrunk;
     tail->open_file = file;
     tail->open_end = file->read;
     tail->open_bytes += len + more;
-    tail->dropped = 0;
+    tail->dropped = tail->shrunk = tail->shrunk_end = tail->shrunk_to = 0;
     return true;
 }
 
@@ -246,13 +250,25 @@ static bool hand_out_half(struct tail *tail, struct tail_line *line) {
     struct tail_file *file = tail->current;
     bool rests = clock_monotonic_ns() - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
     if (!rests || !*file->first_line || !waits_for_rest(tail, file)) return false;
-    int64_t offset = file->read;
-    size_t taken = tail->taken;
+    int64_t offset = file->read, buffer_offset = tail->buffer_offset;
+    size_t taken = tail->taken, dropped = tail->dropped, shrunk = tail->shrunk, shrunk_end = tail->shrunk_end;
     hand_out(tail, line, tail->buffer.len - taken, 0);
     tail->taken = taken;
+    tail->dropped = dropped;
+    tail->shrunk = shrunk;
+    tail->shrunk_end = shrunk_end;
+    tail->buffer_offset = buffer_offset;
     file->read = file->half = tail->open_end = offset;
     file->half_end = file->seen_size;
     return true;
+}
+
+// The end of a piece that is `end` bytes long. One from which something was cut out reaches behind that; 0: not yet.
+static size_t piece_end(const struct tail *tail, size_t end) {
+    if (!end || end >= tail->shrunk_end) return end;
+    const char *from = tail->buffer.data + tail->shrunk_end;
+    const char *newline = memchr(from, '\n', tail->buffer.len - tail->shrunk_end);
+    return newline ? (size_t)(newline - tail->buffer.data) + 1 : 0;
 }
 
 // A piece that is in the buffer whole. is_all: nothing more is being written.
@@ -261,9 +277,20 @@ static bool next_in_buffer(struct tail *tail, struct tail_line *line, bool is_al
     size_t len = tail->buffer.len - tail->taken;
     size_t scanned = tail->scanned > tail->taken ? tail->scanned - tail->taken : 0;
     size_t end = tail->cut(tail->cut_argument, tail->buffer.data + tail->taken, len, &scanned, is_all);
+    end = piece_end(tail, end);
     tail->scanned = tail->taken + (end ? end : scanned);
     tail->tried = end ? tail->scanned : tail->buffer.len;
     return end > 0 && hand_out(tail, line, end - 1, 1);
+}
+
+// The buffer holds the beginning of one piece, which is becoming huge.
+static void shrink_piece(struct tail *tail) {
+    if (!tail->shrink || tail->buffer.len < HUGE_PIECE || tail->buffer.len < tail->shrunk_to + HUGE_PIECE / 4) return;
+    size_t len = tail->buffer.len;
+    tail->shrunk_end = tail->shrink(tail->cut_argument, tail->buffer.data, &tail->buffer.len);
+    tail->shrunk += len - tail->buffer.len;
+    tail->shrunk_to = tail->buffer.len;
+    tail->scanned = tail->tried = 0;
 }
 
 // The buffer holds the longest line's worth and no newline: what follows is only counted, up to the newline.
@@ -375,7 +402,7 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     struct stat status;
     shift_buffer(tail);
     buf_reserve(&tail->buffer, READ_SIZE);
-    int64_t at = tail->buffer_offset + (int64_t)(tail->buffer.len + tail->dropped);
+    int64_t at = tail->buffer_offset + (int64_t)(tail->buffer.len + tail->dropped + tail->shrunk);
     if (tail_file_status(file, &status)) return cannot_read(tail, file);
     ssize_t got = tail_file_read(file, tail->buffer.data + tail->buffer.len, READ_SIZE, at);
     if (got < 0 && file->archive) return cannot_unpack(tail, file, at);
@@ -394,7 +421,10 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     file->eof_ns = 0;
     if (tail->buffer.len >= LONGEST_LINE) return skip_rest(tail, line, (size_t)got) ? OUTCOME_LINE : OUTCOME_MORE;
     tail->buffer.len += (size_t)got;
-    if (!next_in_buffer(tail, line, false)) return OUTCOME_MORE;
+    if (!next_in_buffer(tail, line, false)) {
+        shrink_piece(tail);
+        return OUTCOME_MORE;
+    }
     count_turn(tail, &status, got);
     return OUTCOME_LINE;
 }
@@ -448,9 +478,10 @@ static bool must_record(struct tail *tail) {
 static bool next_left_over(struct tail *tail, struct tail_line *line) {
     if (!tail->current || tail->current->fd >= 0 || tail->dropped) return false;
     if (next_in_buffer(tail, line, true)) return true;
-    const char *from = tail->buffer.data + tail->taken;
-    const char *newline = tail->buffer.len > tail->taken ? memchr(from, '\n', tail->buffer.len - tail->taken) : NULL;
-    return newline && hand_out(tail, line, (size_t)(newline - from), 1);
+    size_t rest = tail->buffer.len - tail->taken;
+    const char *from = tail->buffer.data + tail->taken, *newline = rest ? memchr(from, '\n', rest) : NULL;
+    size_t end = newline ? piece_end(tail, (size_t)(newline - from) + 1) : 0;
+    return end > 0 && hand_out(tail, line, end - 1, 1);
 }
 
 // The next line of the files that have not had their turn of this round. Sets `round_over` when others have something.

@@ -35,6 +35,7 @@ struct tail_line {
     const char *text;  // without its newline; until the next call
     size_t len;
     size_t dropped;          // bytes of an overlong line that were left out behind text
+    size_t shrunk;           // bytes by which it was shortened, see tail_shrink
     const char *path;        // of the file
     const char *first_line;  // hash of the file's first line
     uint32_t truncations;    // how often the file was truncated and begun anew
@@ -50,8 +51,12 @@ void tail_close(struct tail *tail);
 // has not been written yet. *scanned: where an earlier call with the same, shorter text came; 0 at first. is_all:
 // nothing more is being written.
 typedef size_t tail_cut(void *argument, const char *text, size_t len, size_t *scanned, bool is_all);
-// Pieces are cut by `cut` instead of at each newline. Before the first one is asked for.
-void tail_set_cut(struct tail *tail, tail_cut *cut, void *argument);
+// Shortens the beginning of a huge piece in place. Returns what is behind the last place where something was cut out of
+// it, now or before; 0 when there is none.
+typedef size_t tail_shrink(void *argument, char *text, size_t *len);
+// Pieces are cut by `cut` instead of at each newline, and huge ones shortened by `shrink`. Before the first one is
+// asked for.
+void tail_set_cut(struct tail *tail, tail_cut *cut, tail_shrink *shrink, void *argument);
 
 // The next line; false when there is none now: wait for tail_news. The line counts as handled with the next
 // tail_commit.

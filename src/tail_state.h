@@ -68,6 +68,10 @@ struct tail {
     void *cut_argument;
     uv_timer_t quiet;  // runs while a piece may be complete, for nothing more is being written
     size_t dropped;    // of a line that is longer than the buffer may be
+    tail_shrink *shrink;
+    size_t shrunk;      // bytes by which the piece that the buffer begins with was shortened
+    size_t shrunk_end;  // behind the last place in the buffer where something was cut out
+    size_t shrunk_to;   // the buffer's length then
 
     struct tail_file *open_file;  // of the lines since the last commit
     int64_t open_end;
