@@ -46,8 +46,13 @@ do
 end
 
 -- A reader of the topic all the while, which tells when files may go.
+local processes = {}
+local function start(...)
+  processes[#processes + 1] = process.start(...)
+  return processes[#processes]
+end
 local function start_reader(...)
-  return process.start({ "-C", "-q", "-u", "-b", broker.bootstrap, "-t", TOPIC, "-X", "isolation.level=read_committed",
+  return start({ "-C", "-q", "-u", "-b", broker.bootstrap, "-t", TOPIC, "-X", "isolation.level=read_committed",
     "-X", "check.crcs=true", "-o", "beginning", ... }, nil, { command = "kcat" })
 end
 local down -- how to get the broker back, while it is away
@@ -76,7 +81,7 @@ local function start_dbobs()
     "delivery=" .. delivery, "prefix=" .. format.prefix }
   for _, name in ipairs(list) do words[#words + 1] = ("%s=%s"):format(name, writers[name].pattern) end
   if reader_server then words[#words + 1] = "sql=" .. reader_server.port end
-  return process.start(words, { DBOBS_STATE_DIR = state, HOME = home })
+  return start(words, { DBOBS_STATE_DIR = state, HOME = home })
 end
 
 local happened = {}
@@ -190,25 +195,35 @@ local function make_known()
   one:wait()
 end
 
-say("chaos: kills=%d delivery=%s format=%s source=%s seed=%d", kills, delivery, wanted, given.source, seed)
-make_known()
-for number = 1, kills do kill(number) end
-disk.empty()
-mend_broker()
-local last = start_dbobs()
-write_for(1)
-for _, name in ipairs(list) do writers[name]:close() end
-wait_for_the_rest()
-last:signal "TERM"
-local code = last:wait()
-watch.reader:signal "TERM"
-watch.reader:wait()
+-- All that happens. Returns what the topic holds then, and the last dbobs, which ended.
+local function happen()
+  make_known()
+  for number = 1, kills do kill(number) end
+  disk.empty()
+  mend_broker()
+  local last = start_dbobs()
+  write_for(1)
+  for _, name in ipairs(list) do writers[name]:close() end
+  wait_for_the_rest()
+  last:signal "TERM"
+  last:wait()
+  watch.reader:signal "TERM"
+  watch.reader:wait()
+  -- The verdict is of the topic as it stands, read once more from its beginning.
+  local reader = start_reader "-e"
+  process.until_true(function() return not reader:running() end, "kcat to read the topic")
+  local verdict = oracle.new()
+  verdict:read(reader:stdout())
+  return verdict, last
+end
 
--- The verdict is of the topic as it stands, read once more from its beginning.
-local reader = start_reader "-e"
-process.until_true(function() return not reader:running() end, "kcat to read the topic")
-local verdict = oracle.new()
-verdict:read(reader:stdout())
+say("chaos: kills=%d delivery=%s format=%s source=%s seed=%d", kills, delivery, wanted, given.source, seed)
+local happened_well, verdict, last = xpcall(happen, debug.traceback)
+for _, one in ipairs(processes) do
+  if one:running() then one:signal "KILL" end
+end
+if not happened_well then error(verdict, 0) end
+local code = last:wait()
 
 local function pairs_text(counted)
   local texts = {}
