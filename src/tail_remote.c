@@ -96,6 +96,7 @@ static void look_again(struct tail_remote_name *name, int64_t size, int64_t modi
 }
 
 void tail_remote_list_add(struct tail_remote *remote, const char *text, int64_t size, int64_t modified) {
+    if (!remote->tail) return;  // the files that the names know are gone with it
     struct tail_remote_name *name = tail_remote_find(remote, text);
     if (name) {
         look_again(name, size, modified);

@@ -97,6 +97,15 @@ describe("a log that is brought from elsewhere", function()
 
   after_each(function() close() end)
 
+  it("is of no interest once its follower is closed", function()
+    write("a.log", "one\n")
+    look()
+    follower:close()
+    task.wait(nil, 0.05) -- until it is freed
+    list()
+    assert.equal("nothing", (source:want()))
+  end)
+
   it("is read as it grows, and asked for nothing while it rests", function()
     write("a.log", "one\ntwo\nthr")
     look()
