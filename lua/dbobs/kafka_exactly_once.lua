@@ -217,9 +217,10 @@ local function open(self)
     log.warn("the embedded broker does not hide the records of transactions that were not committed: a reader may see "
       .. "records twice there, with a real Kafka it does not", { topic = self.topic })
   end
-  ok, cause = last_committed(self)
-  if ok == nil then return fail(self, cause) end
-  return ok and ok.value or ""
+  local found, who, number = last_committed(self)
+  if found == nil then return fail(self, who) end
+  self.before = { who = who, number = number }
+  return found and found.value or ""
 end
 
 --- Begins: waits for the brokers, fences an older instance with the same id, and reads the position that was committed
@@ -293,13 +294,18 @@ end
 
 -- ---- commit ----------------------------------------------------------------
 
+-- Whether another one has committed since this one began: until its own first commit the last is what it found.
+local function is_later(self, who, number)
+  return who ~= self.instance and (who ~= self.before.who or number ~= self.before.number)
+end
+
 -- Who has taken over, which it tells with its first commit; nil when that does not come within some seconds.
 local function successor(self)
   local name
   task.deadline(5, function()
     repeat
-      local found, who = last_committed(self)
-      if found and who ~= self.instance then name = who end
+      local found, who, number = last_committed(self)
+      if found and is_later(self, who, number) then name = who end
       if not name then task.wait(nil, 0.2) end
     until name
   end)
@@ -308,36 +314,38 @@ end
 
 -- librdkafka gave the producer up and does not tell whether the transaction was committed. Another one is made, unless
 -- somebody else has begun meanwhile; what was committed last tells the rest.
-local function recover(self, outcome, cause, age)
+local function recover(self, outcome, cause)
   local old = self.core
+  local _, _, age = old:status()
   old:stop()
   -- The broker gives up a transaction that takes too long, and says the same as to one that was fenced.
   if outcome == "fenced" and age < self.timeout * 0.95 then return stop(self, successor(self)) end
   log.warn("the producer of a transaction failed; another one is started", { topic = self.topic, error = cause })
-  local found, who = last_committed(self)
+  local found, who, number = last_committed(self)
   if not found then return fail(self, who or cause) end
-  if who ~= self.instance then return stop(self, who) end
-  local number
+  if is_later(self, who, number) then return stop(self, who) end
   local ok, problem = begin(self)
   if not ok then return fail(self, problem) end
   found, who, number = last_committed(self)
   if not found then return fail(self, who or "the position is gone") end
-  if who ~= self.instance then return fail(self, "another producer has committed meanwhile: " .. tostring(who)) end
-  local committed = number == self.number
+  if is_later(self, who, number) then
+    return fail(self, "another producer has committed meanwhile: " .. tostring(who))
+  end
+  local committed = who == self.instance and number == self.number
   old:settle(not committed and cause or nil)
   old:close()
   if committed then return true end
   return false, cause
 end
 
-local function roll_back(self, cause, age)
+local function roll_back(self, cause)
   local _, _, _, _, outgrown = self.core:status()
   local outcome, problem = work(self, "abort")
   if outcome == "done" then cause = problem or cause end
   if outcome == "done" and outgrown then return fail(self, cause) end -- a new producer asks for the limit
   if outcome == "done" then return false, cause end
   if outcome == "closed" then return nil, "kafka.exactly_once: " .. problem end
-  return recover(self, outcome, problem, age)
+  return recover(self, outcome, problem)
 end
 
 --- Commits the records since the last commit together with a position, whole or not at all.
@@ -348,30 +356,26 @@ end
 ---@return boolean|nil final with nil: it is no use to try again
 function exactly_once:commit(position)
   if not self.core then return nil, "kafka.exactly_once: it is not open" end
-  local _, _, age, trouble = self.core:status()
-  local since = sys.monotonic() - age
   self.number = self.number + 1
-  local noted, cause = not trouble, nil
+  local noted, cause = not self:trouble(), nil
   if noted then
     noted, cause = self.core:note(self.positions, positions.PARTITION, self.key, position,
       { instance = self.instance, transaction = ("%d"):format(self.number) })
   end
-  if not noted then return roll_back(self, cause or self:trouble() or "no room for the position", age) end
+  if not noted then return roll_back(self, cause or self:trouble() or "no room for the position") end
   local outcome
   outcome, cause = work(self, "commit")
-  age = age > 0 and sys.monotonic() - since or 0
   if outcome == "done" then return true end
-  if outcome == "abort" then return roll_back(self, self:trouble() or cause, age) end
+  if outcome == "abort" then return roll_back(self, self:trouble() or cause) end
   if outcome == "closed" then return nil, "kafka.exactly_once: " .. cause end
-  return recover(self, outcome, cause, age)
+  return recover(self, outcome, cause)
 end
 
 --- Rolls the open transaction back: its batches fail.
 ---@return boolean|nil ok false, as commit; nil and the error when it is closed
 ---@return string|nil error, boolean|nil final
 function exactly_once:abort(cause)
-  local _, _, age = self.core:status()
-  return roll_back(self, cause or self:trouble() or "it was given up", age)
+  return roll_back(self, cause or self:trouble() or "it was given up")
 end
 
 --- Waits until it was closed, or nothing is uncommitted.

@@ -27,11 +27,11 @@ local function consumer_properties(properties)
   return shared
 end
 
--- The end is that of all records: behind one of ours there may be one of another's open transaction, which hides what
--- comes after it until it has ended.
+-- The end is that of all records when reading began: behind one of ours there may be one of another's open transaction,
+-- which hides what comes after it until it has ended. What comes later is not waited for: it may come without end.
 local function read_to_end(given, topic, found)
   local reader = consumer.new(given)
-  local patience
+  local patience, finish
   while true do
     local message, cause, final = reader:poll(patience)
     if not message and (final or not cause) then
@@ -40,7 +40,8 @@ local function read_to_end(given, topic, found)
     end
     if message and message.eof then
       patience = PATIENCE
-      if message.offset >= (reader:end_offset(topic, M.PARTITION) or math.huge) then break end
+      finish = finish or reader:end_offset(topic, M.PARTITION)
+      if message.offset >= (finish or math.huge) then break end
     elseif message and message.key then
       found[message.key] = message
     end

@@ -106,6 +106,48 @@ describe("a topic with transactions", function()
     assert.same({ "again" }, committed())
   end)
 
+  it("goes on when that happens to its first transaction, after one of an instance before it", function()
+    local quick = kafka.producer { ["bootstrap.servers"] = broker.bootstrap, ["transaction.timeout.ms"] = 1000 }
+    local before = quick:exactly_once(topic, { id = topic })
+    assert(before:open(topic))
+    assert(before:commit "before")
+    before:close()
+    local out = quick:exactly_once(topic, { id = topic })
+    assert.equal("before", out:open(topic))
+    assert(out:send("k", "late"))
+    timer.sleep "2s"
+    assert.is_false((out:commit "too late"))
+    assert(out:send("k", "again"))
+    assert.is_true(out:commit "in time")
+    out:close()
+    quick:close()
+    assert.same({ "again" }, committed())
+  end)
+
+  it("finds its position although others commit theirs all the time", function()
+    local mine, others = producer:exactly_once(topic, { id = topic }), {}
+    assert(mine:open(topic))
+    assert(mine:commit "mine")
+    mine:close()
+    local function note(other) assert(other.core:note("dbobs-positions", 0, other.key, "open", {})) end
+    for i = 1, 2 do
+      others[i] = producer:exactly_once(topic, { id = topic .. i })
+      assert(others[i]:open(topic .. i))
+    end
+    note(others[1])
+    local found
+    local reader = task.spawn(function() found = mine:peek(topic) end)
+    for i = 1, 30 do -- one of the two is always open
+      note(others[i % 2 + 1])
+      timer.sleep "100ms"
+      assert.is_true(others[(i + 1) % 2 + 1]:commit "other")
+      if found then break end
+    end
+    assert.equal("mine", found)
+    task.join(reader)
+    for i = 1, 2 do others[i]:close() end
+  end)
+
   it("waits for its position behind another's open transaction", function()
     local other = producer:exactly_once(topic, { id = topic .. "-o" })
     local mine = producer:exactly_once(topic, { id = topic })
