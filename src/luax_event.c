@@ -11,6 +11,7 @@
 #include <yyjson.h>
 
 #include "json.h"
+#include "utf8.h"
 
 #define DEEPEST 150  // of objects and lists in each other
 
@@ -203,6 +204,21 @@ static int check(lua_State *lua, yyjson_val *root, struct writing *writing) {
     return 0;
 }
 
+// The key of a record is what its fields say; the next record makes its own.
+static void put_key(lua_State *lua, struct record *record) {
+    size_t len;
+    record->envelope = NULL;
+    buf_clear(&record->key);
+    lua_getfield(lua, -1, "host");
+    const char *text = lua_tolstring(lua, -1, &len);
+    utf8_put(&record->key, text, len);
+    buf_putc(&record->key, ':');
+    lua_getfield(lua, -2, "database");
+    text = lua_tolstring(lua, -1, &len);
+    utf8_put(&record->key, text, len);
+    lua_pop(lua, 2);
+}
+
 // Takes over what the function made of the table, which is on top of the stack.
 static enum luax_event take_over(lua_State *lua, struct record *record, yyjson_val *root, char *error, size_t size) {
     struct writing writing = {.error = error, .size = size};
@@ -213,6 +229,7 @@ static enum luax_event take_over(lua_State *lua, struct record *record, yyjson_v
     if (writing.changed) {
         buf_clear(&record->value);
         buf_put(&record->value, writing.out.data, writing.out.len);
+        put_key(lua, record);
     }
     buf_free(&writing.out);
     return LUAX_EVENT_KEPT;

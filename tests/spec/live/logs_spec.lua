@@ -280,6 +280,39 @@ describe("the log of a server", function()
     assert.is_true((local_hour - hour) % 24 == (seen[1].payload.record.timestamp:find "CEST" and 2 or 1))
   end)
 
+  it("is followed as far as the collector's options let it, and as its function makes it", function()
+    local seen, ended = {}, nil
+    local current = collector.run(logs, server:target { log_file = server.log }, {
+      event_types = { connection = false }, log_databases = { "app" }, event = function(event)
+        if event.payload.event_type == "slow_query" then return false end
+        event.tags.team = "billing"
+      end,
+    })
+    function current:checkpoint() return directory .. "/filtered.json" end -- luacheck: ignore 212
+    local follower = task.spawn(logs.follow, current)
+    local db = assert(postgres.connect(server:parameters { dbname = "app" }))
+    assert(db:query "set log_min_duration_statement = 0")
+    db:query "select 'slow' as enough"
+    db:query "do $$ begin raise log 'the end of it'; end $$"
+    db:close()
+    process.until_true(function()
+      for _, one in ipairs(collector.records(current.out)) do
+        seen[#seen + 1] = one
+        ended = ended or tostring(one.payload.record.message):find "the end of it"
+      end
+      return ended
+    end, "the last event")
+    current.out:take()
+    task.cancel(follower)
+    task.join(follower)
+    pool.close(current.target)
+    for _, one in ipairs(seen) do
+      assert.equal("billing", one.tags.team)
+      assert.is_nil(({ connection = true, slow_query = true })[one.payload.event_type])
+      assert.is_true(one.payload.record.dbname == nil or one.payload.record.dbname == "app")
+    end
+  end)
+
   it("is described by check", function()
     local current = collector.run(logs, server:target { log_file = server.log })
     assert.matches("postgresql%.json: [%d.]+ [kM]?B behind %(.*%), 1 file, read from the beginning at the first start",

@@ -147,7 +147,10 @@ describe("a server log with a filter or a function", function()
     process.until_true(function()
       local outcome, cause = object:turn()
       assert(outcome, cause)
-      for _, one in ipairs(out:take()) do seen[#seen + 1] = one.value end
+      for _, one in ipairs(out:take()) do
+        seen[#seen + 1] = one.value
+        seen.keys = (seen.keys or "") .. one.key .. " "
+      end
       return outcome == "wait" and object.follower:progress().acknowledged == object.follower:progress().size
     end, "the end of the file")
     object:flush()
@@ -200,6 +203,7 @@ describe("a server log with a filter or a function", function()
       '{"timestamp":"2026-01-31 12:00:00.000 UTC","session_id":"s","line_num":2,"message":"drop"}',
       '{"timestamp":"2026-01-31 12:00:00.000 UTC","session_id":"s","line_num":3,"message":"change","query_id":' .. big
         .. ',"x":[1,{"y":null}]}',
+      '{"timestamp":"2026-01-31 12:00:00.000 UTC","session_id":"s","line_num":4,"message":"keep"}',
     }
     local plain = records(lines, {})
     os.remove(directory .. "/position")
@@ -207,17 +211,18 @@ describe("a server log with a filter or a function", function()
       local message = event.payload.record and event.payload.record.message
       if message == "drop" then return false end
       if message ~= "change" then return end
-      event.tags.team = "é\n"
+      event.tags.team, event.database = "é\n", "other"
       event.payload.record.message = nil
       event.payload.count, event.payload.share, event.payload.list = 7, 0.5, { "a", true }
     end })
     assert.equal(plain[1], seen[1])
     local one = cjson.decode(seen[2])
     assert.same({ a = "b", log_level = "info", team = "é\n" }, one.tags)
+    assert.same({ "other", "h:d h:other h:d " }, { one.database, seen.keys })
     assert.same({ 7, 0.5, { "a", true } }, { one.payload.count, one.payload.share, one.payload.list })
     assert.is_nil(one.payload.record.message)
     assert.matches('"query_id":' .. big .. ',"x":%[1,{"y":null}%]', seen[2])
-    assert.equal("", table.concat(seen, "", 3))
+    assert.same({ plain[4] }, { seen[3], seen[4] })
   end)
 
   it("sends a record unchanged when the function fails on it, and says so", function()
