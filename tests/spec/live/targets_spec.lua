@@ -173,7 +173,8 @@ describe("targets that come and go", function()
       local out = dbobs.kafka {}
       local logs = require "collectors.logs"
       dbobs.each(dbobs.targets { directory = %q, every = "50ms" }, function(target)
-        dbobs.collect({ name = "logs", follow = logs.follow }, target, { to = out:topic "logs" })
+        dbobs.collect({ name = "logs", follow = logs.follow, options = logs.options, kinds = logs.kinds }, target,
+          { to = out:topic "logs" })
       end)]]):format(dir .. "/targets")) }
     append "before"
     come()
