@@ -68,8 +68,9 @@ static bool same_name(const char *a, const char *b, size_t len) {
 }
 
 enum pglog_field pglog_find_field(const char *name, size_t len, enum pglog_field expected) {
-    for (int i = 0; i < PGLOG_FIELD_COUNT; i++) {
-        int field = ((int)expected + i) % PGLOG_FIELD_COUNT;
+    int field = expected;
+    for (int i = 0; i < PGLOG_FIELD_COUNT; i++, field++) {
+        if (field >= PGLOG_FIELD_COUNT) field = 0;
         if (known[field].len == len && same_name(known[field].name, name, len)) return (enum pglog_field)field;
     }
     return PGLOG_FIELD_COUNT;
