@@ -280,6 +280,9 @@ static void read_stderr(struct pglog *log, const struct pglog_line *line, struct
 size_t pglog_shrink(const struct pglog *log, char *text, size_t *len, size_t most) {
     static const enum shrink_syntax syntax[] = {
         [PGLOG_JSON] = SHRINK_JSON, [PGLOG_CSV] = SHRINK_CSV, [PGLOG_STDERR] = SHRINK_PLAIN};
+    size_t zeros = count_zeros(text, *len);
+    // One is left, so that the record still has the place where they began.
+    if (zeros > 1) memmove(text, text + zeros - 1, *len -= zeros - 1);
     shrink(syntax[log->format], &log->mark, text, len, most);
     return shrink_last(&log->mark, text, *len);
 }

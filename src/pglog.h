@@ -41,8 +41,8 @@ void pglog_set_filter(struct pglog *log, struct pglog_filter *filter);
 size_t pglog_cut(struct pglog *log, const char *text, size_t len, size_t *scanned, bool is_all);
 
 // Shortens the beginning of a huge record in place, to `most` bytes where its long strings allow that: the middle of
-// them is cut out, which its record then notes in payload.truncated. Returns what is behind the last cut in it, 0 when
-// there is none.
+// them is cut out, which its record then notes in payload.truncated; zeros before it just go. Returns what is behind
+// the last cut in it, 0 when there is none.
 size_t pglog_shrink(const struct pglog *log, char *text, size_t *len, size_t most);
 
 // Builds the record of a line; now_us dates it when its own time cannot be told. It stays until the next call. NULL:

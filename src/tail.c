@@ -14,7 +14,7 @@
 
 #define READ_SIZE (128 * 1024)
 #define HUGE_PIECE (4 * 1024 * 1024)    // from then on it is shortened while it is read
-#define LONGEST_LINE (8 * 1024 * 1024)  // when that does not help, the rest of the line is counted and left out
+#define LONGEST_LINE (6 * 1024 * 1024)  // when that does not help, the rest of the line is counted and left out
 #define QUIET_MS 25                     // a writer that pauses for so long has written its record whole
 #define KEPT_BUFFER (1024 * 1024)       // a larger one is given back when it is empty
 #define SAVE_MS 200                     // between two checkpoints while lines go out

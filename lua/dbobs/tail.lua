@@ -83,7 +83,7 @@ end
 --- that were sent with their batch are acknowledged.
 ---@return string line without its newline
 ---@return {path: string, offset: number, uid: string, dropped: number} at where the line stood; uid stays the same in
---- every redelivery; dropped: bytes of a line above 8 MiB that were left out
+--- every redelivery; dropped: bytes of a line above 6 MiB that were left out
 function follower:next()
   self.core:commit(self.current_batch)
   self.current_batch = nil
