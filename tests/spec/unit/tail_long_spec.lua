@@ -93,5 +93,15 @@ for name, format in pairs(FORMATS) do
       local progress = object.follower:progress()
       assert.equal(progress.size, progress.acknowledged)
     end)
+
+    it("is read whole behind more zeros than a piece may have", function()
+      local file = assert(io.open(path, "ab"))
+      file:write(("\0"):rep(2e7))
+      file:close()
+      local size = write(1, 10)
+      local seen = records(follow(), 1)
+      assert.is_nil(seen[1].payload.unparsed)
+      assert.equal(size, #seen[1].payload.record.message)
+    end)
   end)
 end
