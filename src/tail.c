@@ -1,6 +1,6 @@
-// The follower: cuts files into lines, and moves the checkpoint over what was acknowledged without a gap.
-// A line is handed out once its newline is there. At a file's end its head is compared before anything read is
-// believed: a file that was truncated and written again looks like one that grew.
+// The follower: reads its files in turn, each up to its end. A line is handed out once its newline is there. At a
+// file's end its head is compared before anything read is believed: a file that was truncated and written again looks
+// like one that grew.
 #include "tail.h"
 
 #include <errno.h>
@@ -13,11 +13,8 @@
 #include "tail_state.h"
 
 #define READ_SIZE (128 * 1024)
-#define HUGE_PIECE (4 * 1024 * 1024)    // from then on it is shortened while it is read
 #define LONGEST_LINE (6 * 1024 * 1024)  // when that does not help, the rest of the line is counted and left out
 #define QUIET_MS 25                     // a writer that pauses for so long has written its record whole
-#define KEPT_BUFFER (1024 * 1024)       // a larger one is given back when it is empty
-#define SAVE_MS 200                     // between two checkpoints while lines go out
 #define TURN_BYTES (4 * 1024 * 1024)    // of a file that grows meanwhile, before the others of its pattern
 
 static void on_timer(uv_timer_t *timer);
@@ -43,19 +40,6 @@ void tail_unref(struct tail *tail) {
 
 static void on_closed(uv_handle_t *handle) {
     tail_unref(handle->data);
-}
-
-static size_t cut_line(void *argument, const char *text, size_t len, size_t *scanned, bool is_all) {
-    (void)argument, (void)is_all;
-    const char *newline = memchr(text + *scanned, '\n', len - *scanned);
-    *scanned = len;
-    return newline ? (size_t)(newline - text) + 1 : 0;
-}
-
-void tail_set_cut(struct tail *tail, tail_cut *cut, tail_shrink *shrink, void *argument) {
-    tail->cut = cut;
-    tail->shrink = shrink;
-    tail->cut_argument = argument;
 }
 
 struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool *in_use, char *error, size_t size) {
@@ -87,7 +71,7 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool
     tail->half_lines = options->half_lines;
     tail->segments_end = &tail->segments;
     tail->notes_end = &tail->notes;
-    tail->cut = cut_line;
+    tail->cut = tail_cut_line;
     tail->handles = 3;
     tail->timer.data = tail->quiet.data = tail->watch.data = tail;
     uv_timer_init(loop, &tail->timer);
@@ -108,20 +92,10 @@ struct tail *tail_open(uv_loop_t *loop, const struct tail_options *options, bool
     return tail;
 }
 
-static void drop_segment(struct tail *tail) {
-    struct tail_segment *segment = tail->segments;
-    tail->segments = segment->next;
-    if (!tail->segments) tail->segments_end = &tail->segments;
-    wakeup_unpark(&segment->waiter);
-    batch_unref(segment->batch);
-    segment->file->segments--;
-    free(segment);
-}
-
 void tail_close(struct tail *tail) {
     char error[160];
     (void)tail_acknowledge(tail, error, sizeof error);
-    while (tail->segments) drop_segment(tail);
+    while (tail->segments) tail_drop_segment(tail);
     tail->closed = true;
     if (tail->remote) tail_remote_close(tail->remote);
     // Who waits for news finds the follower closed; nobody may be parked in what is freed.
@@ -170,8 +144,7 @@ static void on_quiet(uv_timer_t *timer) {
     wakeup_signal(&tail->news);
 }
 
-// Whether the file ends in half a line that is handed out when nobody completes it.
-static bool waits_for_rest(const struct tail *tail, const struct tail_file *file) {
+bool tail_waits_for_rest(const struct tail *tail, const struct tail_file *file) {
     return file->seen_size > file->read && (file->gone || (tail->half_lines && file->half != file->read));
 }
 
@@ -185,7 +158,7 @@ static void stat_files(struct tail *tail, bool all) {
         if (file->fd >= 0 && !file->eof_ns && !*file->first_line && tail_file_identify(file) > 0) tail->unsaved = true;
         if (file->fd >= 0 && !file->eof_ns && *file->first_line && tail_file_unchanged(file) == 0)
             tail_begin_anew(tail, file);
-        bool waits = waits_for_rest(tail, file);
+        bool waits = tail_waits_for_rest(tail, file);
         if (file->fd < 0 || !file->eof_ns || (file->told && !all && !file->gone && !waits && !file->unreadable))
             continue;
         if (tail_file_status(file, &status)) {
@@ -201,118 +174,8 @@ static void stat_files(struct tail *tail, bool all) {
     }
 }
 
-// Makes the file the one that is being cut into lines.
-static void take_up(struct tail *tail, struct tail_file *file) {
-    if (tail->current == file && tail->buffer_offset + (int64_t)tail->taken == file->read) return;
-    tail->current = file;
-    tail->buffer_offset = file->read;
-    tail->taken = tail->scanned = tail->tried = tail->dropped = tail->shrunk = tail->shrunk_end = tail->shrunk_to = 0;
-    buf_clear(&tail->buffer);
-}
-
-// Throws away what was handed out, so that the buffer begins with a line.
-static void shift_buffer(struct tail *tail) {
-    if (!tail->taken) return;
-    size_t rest = tail->buffer.len - tail->taken;
-    tail->buffer_offset += (int64_t)tail->taken;
-    if (!rest && tail->buffer.cap > KEPT_BUFFER) buf_free(&tail->buffer);
-    else memmove(tail->buffer.data, tail->buffer.data + tail->taken, rest);
-    tail->buffer.len = rest;
-    tail->scanned = tail->scanned > tail->taken ? tail->scanned - tail->taken : 0;
-    tail->tried = tail->tried > tail->taken ? tail->tried - tail->taken : 0;
-    tail->taken = 0;
-}
-
-// Hands out `len` bytes from the start of the line on; `more` bytes behind them (dropped ones, newline) belong to it.
-static bool hand_out(struct tail *tail, struct tail_line *line, size_t len, size_t more) {
-    struct tail_file *file = tail->current;
-    *line = (struct tail_line){.text = tail->buffer.data + tail->taken,
-                               .len = len,
-                               .dropped = tail->dropped,
-                               .shrunk = tail->shrunk,
-                               .path = file->path,
-                               .first_line = file->first_line,
-                               .truncations = file->truncations,
-                               .offset = file->read};
-    if (tail->cut == cut_line && len && line->text[len - 1] == '\r') line->len--;
-    tail->taken += len + more;
-    file->read += (int64_t)(len + tail->dropped + tail->shrunk + more);
-    tail->buffer_offset += (int64_t)tail->shrunk;
-    tail->open_file = file;
-    tail->open_end = file->read;
-    tail->open_bytes += len + more;
-    tail->dropped = tail->shrunk = tail->shrunk_end = tail->shrunk_to = 0;
-    return true;
-}
-
-// Hands out what is there of a line that may still be completed: its place stays that of the next one.
-static bool hand_out_half(struct tail *tail, struct tail_line *line) {
-    struct tail_file *file = tail->current;
-    bool rests = clock_monotonic_ns() - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
-    if (!rests || !*file->first_line || !waits_for_rest(tail, file)) return false;
-    int64_t offset = file->read, buffer_offset = tail->buffer_offset;
-    size_t taken = tail->taken, dropped = tail->dropped, shrunk = tail->shrunk, shrunk_end = tail->shrunk_end;
-    hand_out(tail, line, tail->buffer.len - taken, 0);
-    tail->taken = taken;
-    tail->dropped = dropped;
-    tail->shrunk = shrunk;
-    tail->shrunk_end = shrunk_end;
-    tail->buffer_offset = buffer_offset;
-    file->read = file->half = tail->open_end = offset;
-    file->half_end = file->seen_size;
-    return true;
-}
-
-// The end of a piece that is `end` bytes long. One from which something was cut out reaches behind that; 0: not yet.
-static size_t piece_end(const struct tail *tail, size_t end) {
-    if (!end || end >= tail->shrunk_end) return end;
-    const char *from = tail->buffer.data + tail->shrunk_end;
-    const char *newline = memchr(from, '\n', tail->buffer.len - tail->shrunk_end);
-    return newline ? (size_t)(newline - tail->buffer.data) + 1 : 0;
-}
-
-// A piece that is in the buffer whole. is_all: nothing more is being written.
-static bool next_in_buffer(struct tail *tail, struct tail_line *line, bool is_all) {
-    if (!tail->current || tail->dropped || (tail->buffer.len <= tail->tried && !is_all)) return false;
-    size_t len = tail->buffer.len - tail->taken;
-    size_t scanned = tail->scanned > tail->taken ? tail->scanned - tail->taken : 0;
-    size_t end = tail->cut(tail->cut_argument, tail->buffer.data + tail->taken, len, &scanned, is_all);
-    end = piece_end(tail, end);
-    tail->scanned = tail->taken + (end ? end : scanned);
-    tail->tried = end ? tail->scanned : tail->buffer.len;
-    return end > 0 && hand_out(tail, line, end - 1, 1);
-}
-
-// The buffer holds the beginning of one piece, which is becoming huge.
-static void shrink_piece(struct tail *tail) {
-    if (!tail->shrink || tail->buffer.len < HUGE_PIECE || tail->buffer.len < tail->shrunk_to + HUGE_PIECE / 4) return;
-    size_t len = tail->buffer.len;
-    tail->shrunk_end = tail->shrink(tail->cut_argument, tail->buffer.data, &tail->buffer.len);
-    tail->shrunk += len - tail->buffer.len;
-    tail->shrunk_to = tail->buffer.len;
-    tail->scanned = tail->tried = 0;
-}
-
-// The buffer holds the longest line's worth and no newline: what follows is only counted, up to the newline.
-static bool skip_rest(struct tail *tail, struct tail_line *line, size_t got) {
-    const char *from = tail->buffer.data + tail->buffer.len;
-    const char *newline = memchr(from, '\n', got);
-    tail->dropped += newline ? (size_t)(newline - from) : got;
-    if (!newline) return false;
-    hand_out(tail, line, tail->buffer.len, 1);
-    tail->taken = 0;  // the buffer's bytes do not follow the file any more: it is read anew behind the line
-    tail->buffer_offset = -1;
-    return true;
-}
-
 // Later: an archive is being decompressed up to where reading goes on, others have their turn.
 enum outcome { OUTCOME_LINE, OUTCOME_MORE, OUTCOME_NOTHING, OUTCOME_LATER };
-
-// Whether the buffer holds whole lines and no whole piece: its last record may be one, when nothing comes behind it.
-static bool may_be_complete(const struct tail *tail) {
-    const struct buf *buffer = &tail->buffer;
-    return tail->cut != cut_line && buffer->len > 0 && buffer->data[buffer->len - 1] == '\n';
-}
 
 // At the end of the file. What is left of a rotated file becomes its last line when nobody completes it.
 static enum outcome at_end(struct tail *tail, const struct stat *status, struct tail_line *line) {
@@ -328,12 +191,12 @@ static enum outcome at_end(struct tail *tail, const struct stat *status, struct 
     bool due = file->gone && now - file->rested_ns >= (int64_t)tail->grace_ms * 1000000;
     bool settled = tail_remote_is_settled(file);
     bool quiet = due || (settled && now - file->rested_ns >= (int64_t)QUIET_MS * 1000000);
-    if (quiet && next_in_buffer(tail, line, true)) return OUTCOME_LINE;
-    file->may_be_complete = settled && !quiet && may_be_complete(tail);
+    if (quiet && tail_next_in_buffer(tail, line, true)) return OUTCOME_LINE;
+    file->may_be_complete = settled && !quiet && tail_may_be_complete(tail);
     if (file->may_be_complete) uv_timer_start(&tail->quiet, on_quiet, QUIET_MS, 0);
-    if (!due) return hand_out_half(tail, line) ? OUTCOME_LINE : OUTCOME_NOTHING;
+    if (!due) return tail_hand_out_half(tail, line) ? OUTCOME_LINE : OUTCOME_NOTHING;
     bool handed_out = file->half == file->read && file->half_end == file->seen_size;
-    hand_out(tail, line, tail->buffer.len, 0);
+    tail_hand_out(tail, line, tail->buffer.len, 0);
     return handed_out ? OUTCOME_NOTHING : OUTCOME_LINE;
 }
 
@@ -400,7 +263,7 @@ static void count_turn(const struct tail *tail, const struct stat *status, ssize
 static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     struct tail_file *file = tail->current;
     struct stat status;
-    shift_buffer(tail);
+    tail_shift_buffer(tail);
     buf_reserve(&tail->buffer, READ_SIZE);
     int64_t at = tail->buffer_offset + (int64_t)(tail->buffer.len + tail->dropped + tail->shrunk);
     if (tail_file_status(file, &status)) return cannot_read(tail, file);
@@ -412,17 +275,17 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
     // The part of an archive before the damage can be read again and again.
     if (!file->archive || at + got > file->unreadable_at) file->unreadable = 0;
     if (!unchanged || (got == 0 && status.st_size < at && !file->archive)) {
-        if (next_in_buffer(tail, line, true)) return OUTCOME_LINE;
+        if (tail_next_in_buffer(tail, line, true)) return OUTCOME_LINE;
         tail_begin_anew(tail, file);
         tail->current = NULL;  // in the buffer is at most half a piece
         return OUTCOME_MORE;
     }
     if (got == 0) return at_end(tail, &status, line);
     file->eof_ns = 0;
-    if (tail->buffer.len >= LONGEST_LINE) return skip_rest(tail, line, (size_t)got) ? OUTCOME_LINE : OUTCOME_MORE;
+    if (tail->buffer.len >= LONGEST_LINE) return tail_skip_rest(tail, line, (size_t)got) ? OUTCOME_LINE : OUTCOME_MORE;
     tail->buffer.len += (size_t)got;
-    if (!next_in_buffer(tail, line, false)) {
-        shrink_piece(tail);
+    if (!tail_next_in_buffer(tail, line, false)) {
+        tail_shrink_piece(tail);
         return OUTCOME_MORE;
     }
     count_turn(tail, &status, got);
@@ -433,7 +296,7 @@ static enum outcome read_more(struct tail *tail, struct tail_line *line) {
 static bool is_promising(const struct tail *tail, const struct tail_file *file) {
     if (file->fd < 0) return false;
     if (!file->eof_ns) return true;
-    bool waits = waits_for_rest(tail, file);
+    bool waits = tail_waits_for_rest(tail, file);
     if (!file->may_be_complete && !waits) return false;
     int64_t rested = clock_monotonic_ns() - file->rested_ns;
     if (file->may_be_complete && rested >= (int64_t)QUIET_MS * 1000000) return true;
@@ -474,16 +337,6 @@ static bool must_record(struct tail *tail) {
     return true;
 }
 
-// What is left in the buffer of a file that was truncated: its pieces, and of half a piece each whole line.
-static bool next_left_over(struct tail *tail, struct tail_line *line) {
-    if (!tail->current || tail->current->fd >= 0 || tail->dropped) return false;
-    if (next_in_buffer(tail, line, true)) return true;
-    size_t rest = tail->buffer.len - tail->taken;
-    const char *from = tail->buffer.data + tail->taken, *newline = rest ? memchr(from, '\n', rest) : NULL;
-    size_t end = newline ? piece_end(tail, (size_t)(newline - from) + 1) : 0;
-    return end > 0 && hand_out(tail, line, end - 1, 1);
-}
-
 // The next line of the files that have not had their turn of this round. Sets `round_over` when others have something.
 static bool next_of_round(struct tail *tail, struct tail_line *line, bool *round_over) {
     *round_over = false;
@@ -503,7 +356,7 @@ static bool next_of_round(struct tail *tail, struct tail_line *line, bool *round
             *round_over = false;
             return false;
         }
-        take_up(tail, file);
+        tail_take_up(tail, file);
         enum outcome outcome = read_more(tail, line);
         if (outcome == OUTCOME_LINE) return true;
         if (outcome == OUTCOME_LATER) {
@@ -516,7 +369,7 @@ static bool next_of_round(struct tail *tail, struct tail_line *line, bool *round
 }
 
 bool tail_next(struct tail *tail, struct tail_line *line) {
-    if (next_in_buffer(tail, line, false) || next_left_over(tail, line)) return true;
+    if (tail_next_in_buffer(tail, line, false) || tail_next_left_over(tail, line)) return true;
     if (tail->look) tail_scan(tail, false);
     bool round_over;
     while (!next_of_round(tail, line, &round_over)) {
@@ -527,89 +380,4 @@ bool tail_next(struct tail *tail, struct tail_line *line) {
         for (struct tail_file *file = tail->files; file; file = file->next) file->served = false;
     }
     return true;
-}
-
-void tail_hand_back(struct tail *tail, int64_t offset) {
-    if (!tail->open_file) return;
-    tail->open_file->read = tail->open_end = offset;
-    tail->open_file->half = -1;
-    tail->open_file->eof_ns = 0;
-    tail->current = NULL;
-}
-
-size_t tail_uncommitted(const struct tail *tail) {
-    return tail->open_bytes;
-}
-
-static void on_batch_done(struct waiter *waiter) {
-    struct tail_segment *segment = (struct tail_segment *)((char *)waiter - offsetof(struct tail_segment, waiter));
-    wakeup_signal(&segment->tail->news);
-}
-
-void tail_commit(struct tail *tail, struct batch *batch) {
-    struct tail_file *file = tail->open_file;
-    if (!file) return;
-    tail->open_file = NULL;
-    tail->open_bytes = 0;
-    // More lines may be in the file that was waiting for this commit.
-    wakeup_signal(&tail->news);
-    if (!tail->segments && (!batch || !batch->sent)) {
-        tail->delivered += tail->open_end - file->acked;
-        file->acked = tail->open_end;
-        tail->unsaved = true;
-        return;
-    }
-    struct tail_segment *segment = xcalloc(1, sizeof *segment);
-    segment->tail = tail;
-    segment->file = file;
-    segment->end = tail->open_end;
-    segment->batch = batch ? batch : batch_new();
-    if (batch) batch_ref(batch);
-    segment->waiter.notify = on_batch_done;
-    if (segment->batch->pending) wakeup_park(&segment->batch->done, &segment->waiter);
-    file->segments++;
-    *tail->segments_end = segment;
-    tail->segments_end = &segment->next;
-}
-
-// Reading begins again behind what is acknowledged.
-static void go_back(struct tail *tail) {
-    while (tail->segments) drop_segment(tail);
-    tail->open_file = NULL;
-    tail->open_bytes = 0;
-    tail->current = NULL;
-    for (struct tail_file *file = tail->files; file; file = file->next) {
-        if (file->fd < 0 && !file->copy && file->read > file->acked)
-            tail_note(tail, "%s was truncated before bytes %lld to %lld of it were acknowledged: they are lost",
-                      file->path, (long long)file->acked, (long long)file->read);
-        if (file->fd < 0) file->acked = file->read;
-        file->read = file->acked;
-        file->half = -1;
-        file->eof_ns = 0;
-    }
-    wakeup_signal(&tail->news);
-}
-
-int tail_acknowledge(struct tail *tail, char *error, size_t size) {
-    while (tail->segments && tail->segments->batch->pending == 0) {
-        struct tail_segment *segment = tail->segments;
-        if (segment->batch->failed) {
-            snprintf(error, size, "%s", segment->batch->error);
-            go_back(tail);
-            return -1;
-        }
-        tail->delivered += segment->end - segment->file->acked;
-        segment->file->acked = segment->end;
-        // Positions that are kept elsewhere went there with the lines.
-        tail->unsaved |= !tail->elsewhere;
-        drop_segment(tail);
-    }
-    if (clock_monotonic_ns() - tail->saved_ns >= (int64_t)SAVE_MS * 1000000) tail_save(tail);
-    return 0;
-}
-
-unsigned tail_in_flight(const struct tail *tail) {
-    unsigned count = tail->open_file != NULL;
-    for (const struct tail_segment *segment = tail->segments; segment; segment = segment->next) count++;
-    return count;
 }

@@ -89,6 +89,34 @@ struct tail {
     struct tail_note *notes, **notes_end;
 };
 
+// tail.c: whether the file ends in half a line that is handed out when nobody completes it.
+bool tail_waits_for_rest(const struct tail *tail, const struct tail_file *file);
+
+// tail_piece.c: cuts at each newline; see tail_cut.
+size_t tail_cut_line(void *argument, const char *text, size_t len, size_t *scanned, bool is_all);
+// Makes the file the one that is being cut into pieces.
+void tail_take_up(struct tail *tail, struct tail_file *file);
+// Throws away what was handed out, so that the buffer begins with a piece.
+void tail_shift_buffer(struct tail *tail);
+// Hands out `len` bytes from the start of the piece on; `more` bytes behind them (dropped ones, newline) belong to it.
+bool tail_hand_out(struct tail *tail, struct tail_line *line, size_t len, size_t more);
+// Hands out what is there of a line that may still be completed: its place stays that of the next one.
+bool tail_hand_out_half(struct tail *tail, struct tail_line *line);
+// Hands out a piece that is in the buffer whole. is_all: nothing more is being written.
+bool tail_next_in_buffer(struct tail *tail, struct tail_line *line, bool is_all);
+// Hands out what is left in the buffer of a file that was truncated: its pieces, and of half a piece each whole line.
+bool tail_next_left_over(struct tail *tail, struct tail_line *line);
+// Shortens the piece that the buffer begins with when it is becoming huge.
+void tail_shrink_piece(struct tail *tail);
+// Counts the `got` bytes behind the buffer, which holds the longest line's worth, up to the newline that ends the line;
+// hands that out when it is there.
+bool tail_skip_rest(struct tail *tail, struct tail_line *line, size_t got);
+// Whether the buffer holds whole lines and no whole piece: its last record may be one, when nothing comes behind it.
+bool tail_may_be_complete(const struct tail *tail);
+
+// tail_commit.c: forgets the oldest of what is on its way.
+void tail_drop_segment(struct tail *tail);
+
 // tail_scan.c: looks which files there are. first: files not known are those of the start.
 void tail_scan(struct tail *tail, bool first);
 // Makes the path the pattern of a directory's files when it is a directory.
