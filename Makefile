@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := build
-.PHONY: build test demo bench lint fmt chaos fuzz valgrind reproducible update-deps clean help
+.PHONY: build test demo bench lint fmt docs chaos fuzz valgrind reproducible update-deps clean help
 
 # SANITIZE=1 takes the binary with AddressSanitizer and UndefinedBehaviorSanitizer instead of the one that ships.
 ifeq ($(SANITIZE),1)
@@ -46,6 +46,9 @@ lint: build ## format, Lua, C and shell checks, and that dependencies point down
 fmt: ## reformat the C sources
 	@./build.sh install lint
 	@clang-format -i $$(git ls-files -co --exclude-standard 'src/*.[ch]')
+
+docs: build ## write the reference of the Lua API, lua/README.md, anew
+	@$(DBOBS) run src/reference.lua >lua/README.md
 
 chaos: build ## KILLS=100: logs in all formats, rotated, dbobs killed, broker and disk failing; counts what is lost
 	@./build.sh install test

@@ -14,6 +14,15 @@ local timer = require "dbobs.timer"
 
 local M = {}
 
+---@class dbobs.collector what a file of collectors/ returns
+---@field name string
+---@field options table<string, any>|nil the options that it takes, with their default values
+---@field kinds table<string, string|table>|nil the kinds of those options where a default does not tell, see
+---  dbobs.check_options
+---@field problem fun(options: table): string|nil|nil what is wrong with complete options, beyond their kinds
+---@field collect fun(run: dbobs.run): any|nil called each `every`; nil and a cause, or raising, is a failure
+---@field follow fun(run: dbobs.run): any|nil runs until it is cancelled
+
 -- How long the tasks of a target that is dropped may take to end, and what they sent to be delivered.
 local DROP_SECONDS, DELIVERY_SECONDS = 10, 300
 
@@ -84,9 +93,9 @@ local function shared_target(given)
 end
 
 --- Asks for a collector on a target. It starts when the pipeline has been read whole.
----@param collector table what a file of collectors/ returns
----@param target table an entry of targets.lua
----@param given {every: string|number, to: userdata, jitter: string|nil, deadline: string|nil} and the collector's own
+---@param collector dbobs.collector
+---@param target dbobs.target
+---@param given {every: string|number, to: dbobs.sink, jitter: string|nil, deadline: string|nil} and the collector's own
 ---   options
 function M.collect(collector, target, given)
   check_collector(collector)
@@ -178,8 +187,9 @@ end
 
 --- Calls fn for each target of a list: for those of a fixed one now, for those of a list that is read again
 --- (dbobs.targets) when they are taken up. What fn asks for with dbobs.collect is ended when its target is dropped.
----@param list table an array of targets, in which such lists may stand as well; or such a list
----@param fn fun(target: table)
+---@param list (dbobs.target|dbobs.source)[]|dbobs.source an array, in which such lists may stand as well; or such a
+---  list
+---@param fn fun(target: dbobs.target)
 function M.each(list, fn)
   if type(fn) ~= "function" then
     error("dbobs.each: the second argument must be a function: function(target) ... end", 2)

@@ -123,7 +123,7 @@ end
 --- behind it are sent again without it, in a transaction of their own. A statement's `each` is given the rows in chunks
 --- as they come; a chunk is valid during the call.
 ---@param db dbobs.connection
----@param statements {name: string, sql: string, args: table|nil, each: fun(chunk: userdata)|nil}[]
+---@param statements {name: string, sql: string, args: table|nil, each: fun(chunk: dbobs.chunk)|nil}[]
 ---@param given {statement_timeout: string|number|nil, lock_timeout: string|number|nil, rows: integer|nil}|nil
 ---@return table<string, table>|nil failures by name: {text, message, sqlstate, detail, ...}; empty when all went well
 ---@return string|nil cause when nothing could go on: the connection is lost or the transaction was refused

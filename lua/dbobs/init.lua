@@ -3,9 +3,10 @@
 --- What a script does not use is not loaded: each field below comes from its module at first use.
 local M = {}
 
--- name of the field -> its module, or the module and the field there
+-- name of the field -> its module, or the module and the field there; call: what runs when the field is called
 local FIELDS = {
   -- the four primitives
+  kafka = { "dbobs.kafka", call = { "dbobs.output", "producer" } },
   postgres = { "dbobs.postgres" },
   tail = { "dbobs.tail" },
   sleep = { "dbobs.timer", "sleep" },
@@ -29,7 +30,7 @@ local FIELDS = {
   send = { "dbobs.sink", "send" },
   wait_delivered = { "dbobs.sink", "wait" },
   -- formats
-  json = { "cjson" },
+  json = { "dbobs.json" },
   otlp = { "dbobs.otlp" },
   record = { "dbobs.record" },
   statements = { "dbobs.statements" },
@@ -42,10 +43,11 @@ local FIELDS = {
 }
 
 setmetatable(M, {
+  fields = FIELDS, -- for the reference
   __index = function(self, name)
     local place = FIELDS[name]
     if not place then
-      local names = { "kafka" }
+      local names = {}
       for field in pairs(FIELDS) do names[#names + 1] = field end
       local hint = require("dbobs.options").hint(tostring(name), names)
       error(("dbobs.%s: there is no such thing%s"):format(tostring(name), hint), 2)

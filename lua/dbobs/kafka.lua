@@ -29,7 +29,7 @@ local origins = setmetatable({}, { __mode = "k" })
 -- What the embedded broker makes of a topic when nobody says how many partitions it is to have.
 local EMBEDDED_PARTITIONS = 1
 
----@class dbobs.kafka.producer
+---@class dbobs.kafka.producer sends to topics, and asks the cluster
 local producer = {}
 producer.__index = producer
 
@@ -116,7 +116,7 @@ function producer:exactly_once(name, given)
   return made
 end
 
----@class dbobs.kafka.topic: userdata
+---@class dbobs.kafka.topic: dbobs.sink a topic to write to
 local topic = core.topic_methods
 
 local function misused(what, expected, value)
@@ -137,7 +137,7 @@ end
 ---@param key string|nil
 ---@param value string
 ---@param headers table<string, string>|nil
----@param batch userdata|nil
+---@param batch dbobs.batch|nil
 ---@return boolean|nil ok, string|nil error
 function topic:send(key, value, headers, batch)
   if type(self) ~= "userdata" then error("topic.send: use topic:send(...), with a colon", 2) end

@@ -21,7 +21,7 @@ local OWN = { group = "string", topics = "table", assign = "table", from = "any"
 
 local ASSIGN = { topic = "string", partition = "number", from = "any" }
 
----@class dbobs.kafka.consumer
+---@class dbobs.kafka.consumer reads topics
 local consumer = {}
 consumer.__index = consumer
 
@@ -198,6 +198,7 @@ function consumer:commit()
   return ok, cause and "kafka.commit: " .. cause
 end
 
+--- Leaves its group, if it is in one, and lets go of the brokers.
 function consumer:close()
   if self.core then self.core:close() end
   self.core = nil

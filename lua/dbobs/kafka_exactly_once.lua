@@ -30,7 +30,7 @@ local POSITIONS_CONFIG = { ["cleanup.policy"] = "compact", ["segment.bytes"] = 8
 -- with the reason. The latter are never used again: two that begin again after being fenced fence each other for ever.
 local in_use, lost = {}, {}
 
----@class dbobs.kafka.exactly_once
+---@class dbobs.kafka.exactly_once: dbobs.sink a topic to which records go in transactions, with a position
 ---@field core userdata|nil the sink, while it is open
 local exactly_once = {}
 exactly_once.__index = exactly_once
@@ -247,7 +247,7 @@ end
 --- Sends one record with the open transaction; waits while there is no room.
 ---@param key string|nil
 ---@param value string
----@param batch userdata|nil reported when the transaction has ended
+---@param batch dbobs.batch|nil reported when the transaction has ended
 ---@return boolean|nil ok, string|nil error
 function exactly_once:send(key, value, batch)
   if not self.core then return nil, "kafka.exactly_once: it is not open" end
@@ -372,6 +372,7 @@ function exactly_once:commit(position)
 end
 
 --- Rolls the open transaction back: its batches fail.
+---@param cause string|nil why, for the batches
 ---@return boolean|nil ok false, as commit; nil and the error when it is closed
 ---@return string|nil error, boolean|nil final
 function exactly_once:abort(cause)

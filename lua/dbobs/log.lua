@@ -10,7 +10,9 @@ local COLOURS = { debug = "\27[2m", info = "", warn = "\27[33m", error = "\27[31
 -- A condition that lasts is told again this often.
 local REMIND_SECONDS = 600
 
+---@package
 M.formats = { "text", "logfmt", "json" }
+---@package
 M.levels = { "debug", "info", "warn", "error" }
 
 local settings = {
@@ -24,6 +26,7 @@ local status_width = 0
 
 --- Sets what is given of format ("text" | "logfmt" | "json") and level ("debug" | "info" | "warn" | "error").
 ---@param given {format: string|nil, level: string|nil}
+---@package
 function M.configure(given)
   settings.format = given.format or settings.format
   settings.level = given.level or settings.level
@@ -92,6 +95,7 @@ end
 
 --- Whether there is a terminal on which a line can be written again and again.
 ---@return boolean
+---@package
 function M.has_status()
   return settings.status and settings.format == "text"
 end
@@ -99,6 +103,7 @@ end
 --- Writes the line that stands below the log while something lasts, in the place of the one before; it must be written
 --- again from time to time, for an event of the log takes its place.
 ---@param text string|nil nil: nothing lasts
+---@package
 function M.status(text)
   if not M.has_status() then return end
   local before = clear_status()
@@ -118,9 +123,25 @@ function M.event(level, message, fields)
   sys.log(clear_status() .. writers[settings.format](level, message, fields or {}) .. "\n")
 end
 
-for _, level in ipairs(M.levels) do
-  M[level] = function(message, fields) M.event(level, message, fields) end
-end
+--- Writes what only somebody who looks for a fault wants to know.
+---@param message string
+---@param fields table<string, string|number>|nil
+function M.debug(message, fields) M.event("debug", message, fields) end
+
+--- Writes what is worth knowing.
+---@param message string
+---@param fields table<string, string|number>|nil
+function M.info(message, fields) M.event("info", message, fields) end
+
+--- Writes what somebody should look at.
+---@param message string
+---@param fields table<string, string|number>|nil
+function M.warn(message, fields) M.event("warn", message, fields) end
+
+--- Writes what failed.
+---@param message string
+---@param fields table<string, string|number>|nil
+function M.error(message, fields) M.event("error", message, fields) end
 
 local conditions = {}
 
@@ -153,6 +174,7 @@ end
 
 --- Forgets the conditions of a target that is no more: they are neither told as over nor again.
 ---@param target string the field `target` of their fields
+---@package
 function M.forget(target)
   for key, known in pairs(conditions) do
     if known.fields and known.fields.target == target then conditions[key] = nil end

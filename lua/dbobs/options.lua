@@ -88,7 +88,11 @@ function M.problem(given, known, what)
   end
 end
 
---- Raises at the caller's caller what `problem` finds.
+--- Raises when a table has an option that is not known or of another type; with the nearest known name.
+---@param given table
+---@param known table<string, string|{one: any[]}> name -> "string", "number|string", "duration", "any", {one = {...}}
+---@param what string whose options they are, for the message
+---@param level integer|nil whose line the error names; 2, the default, is the caller's caller
 function M.check(given, known, what, level)
   local problem = M.problem(given, known, what)
   if problem then error(problem, (level or 2) + 1) end

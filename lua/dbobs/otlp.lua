@@ -17,9 +17,9 @@ local M = {}
 ---@field scope_version string|nil
 ---@field key string of the records
 ---@field time number microseconds since 1970, of every point
----@field sink userdata where the records go
----@field batch userdata|nil
----@field series userdata|nil the store of start times
+---@field sink dbobs.sink where the records go
+---@field batch dbobs.batch|nil
+---@field series dbobs.otlp.series|nil the store of start times
 ---@field resource (string|number)[][]|nil attributes of every resource, { { name, value }, ... }
 
 ---@class dbobs.otlp.record
@@ -30,6 +30,12 @@ local M = {}
 ---@field partition integer|nil
 ---@field offset integer|nil
 ---@field timestamp integer|nil milliseconds since 1970
+
+---@class dbobs.otlp.series start times, one for each series
+---@field forget fun(self: dbobs.otlp.series, time: number) drops what was last seen before
+---@field count fun(self: dbobs.otlp.series): integer, integer how many series there are, and bytes
+
+---@class dbobs.otlp.plan how rows become points, see dbobs.otlp.plan
 
 ---@class dbobs.otlp.request
 local request = {}
@@ -57,8 +63,7 @@ local function when_there_is_room(self, level, method, chunk, plan)
 end
 
 --- A store of start times, one for each series of a target: keep it as long as you collect from that target.
---- `series:forget(time)` drops what was last seen before; `series:count()` returns series and bytes.
----@return userdata series
+---@return dbobs.otlp.series series
 M.series = core.series
 
 --- How rows become points. Columns are named as the query names them.
@@ -69,7 +74,7 @@ M.series = core.series
 ---   points   = { { metric = {...}, column = "n", constants = { { attribute, text }, ... },
 ---                  columns = { { attribute, column }, ... } }, ... }
 ---@param plan {resource: string[][]|nil, identity: string[]|nil, reset: string|nil, points: table[]}
----@return userdata plan
+---@return dbobs.otlp.plan plan
 function M.plan(plan)
   local made = checked(DIRECT, "plan", core.plan, plan)
   return made
@@ -84,8 +89,8 @@ function M.request(options)
 end
 
 --- Sends each row as a resource of its own. Waits while the sink has no room.
----@param chunk userdata rows of a query
----@param plan userdata
+---@param chunk dbobs.chunk rows of a query
+---@param plan dbobs.otlp.plan
 ---@return boolean|nil ok, string|nil error a record was lost
 function request:rows(chunk, plan)
   local ended, lost = when_there_is_room(self, THROUGH, "end_resource")
@@ -105,8 +110,8 @@ end
 
 --- Adds the points of all rows to the resource. When it grows as large as a record it is sent in parts; then this waits
 --- while the sink has no room.
----@param chunk userdata
----@param plan userdata whose `resource` and `identity` do not count here
+---@param chunk dbobs.chunk
+---@param plan dbobs.otlp.plan whose `resource` and `identity` do not count here
 ---@return boolean|nil ok, string|nil error a record was lost
 function request:points(chunk, plan)
   return when_there_is_room(self, TAIL, "points", chunk, plan)

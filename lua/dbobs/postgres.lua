@@ -20,7 +20,16 @@ local M = {}
 -- Rows of a chunk when the caller does not say.
 local CHUNK_ROWS = 256
 
+---@class dbobs.chunk rows of a result, as the server sent them
+---@field rows fun(self: dbobs.chunk): table[] the rows by column name
+---@field columns fun(self: dbobs.chunk): string[] the columns' names in order
+---@field types fun(self: dbobs.chunk): integer[] their types' OIDs
+---@field count fun(self: dbobs.chunk): integer how many rows there are
+---@field last fun(self: dbobs.chunk, column: string): any the last row's value; nil when it is NULL or there is no row
+---@field clear fun(self: dbobs.chunk) frees the rows now
+
 --- NULL as an argument or in a list of arguments.
+---@type userdata
 M.null = core.null
 
 M.quote_identifier = errors.quote_identifier
@@ -38,7 +47,7 @@ function M.bytea(bytes)
   return "\\x" .. bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
 end
 
----@class dbobs.connection
+---@class dbobs.connection a connection to a database, of one task at a time
 ---@field host string the host it is connected to
 ---@field port integer
 ---@field user string
@@ -202,6 +211,7 @@ end
 
 --- Runs a statement. Without arguments the text may hold several; the last one's result is returned.
 ---@param sql string with $1, $2, ... for the arguments
+---@param ... any arguments
 ---@return table|nil result array of rows by column name; with columns (names in order), command ("SELECT") and affected
 ---@return string|nil cause
 ---@return table|nil info
@@ -226,6 +236,10 @@ end
 
 --- Runs a prepared statement; returns as query does.
 ---@param name string
+---@param ... any arguments
+---@return table|nil result
+---@return string|nil cause
+---@return table|nil info
 function connection:execute(name, ...)
   enter(self, "execute")
   local ok, cause, state = send(self, "execute", self.core.execute, name, ...)
@@ -242,7 +256,7 @@ end
 --- if the connection is `direct`; when the server has forgotten it the error has `forgotten`: send it again.
 ---@param statements table[] each {sql, argument, ...} or {execute = name, argument, ...}; n = count of what is in it
 ---   when nils end it
----@param given {each: fun(index: integer, chunk: userdata)|nil, rows: integer|nil}|nil
+---@param given {each: fun(index: integer, chunk: dbobs.chunk)|nil, rows: integer|nil}|nil
 ---@return table[]|nil results
 ---@return string|nil cause which statement failed, and why
 ---@return table|nil info with `statement`, its index
@@ -318,7 +332,7 @@ end
 ---@param arguments table|nil with n = count when nils end it
 ---@param given {rows: integer|nil, binary: boolean|nil}|nil rows of a chunk; binary: values come as the server keeps
 --- them, for bindings that read such a chunk
----@return fun(): userdata|nil
+---@return fun(): dbobs.chunk|nil
 function connection:stream(sql, arguments, given)
   arguments, given = arguments or {}, given or {}
   check.stream(arguments, given, 2)

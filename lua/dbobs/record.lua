@@ -12,7 +12,7 @@ local OPTIONS = {
   database_column = "string", timestamp_column = "string", masked_column = "string",
 }
 
----@class dbobs.writer
+---@class dbobs.writer makes records of rows
 local writer = {}
 writer.__index = writer
 
@@ -32,9 +32,9 @@ function M.writer(envelope, given)
 end
 
 --- Sends a record for each row, waiting while the sink has no room.
----@param chunk userdata rows, as run:snapshot and db:stream give them
----@param sink userdata the topic
----@param batch userdata|nil counts their delivery
+---@param chunk dbobs.chunk rows, as run:snapshot and db:stream give them
+---@param sink dbobs.sink the topic
+---@param batch dbobs.batch|nil counts their delivery
 ---@return boolean|nil ok, string|nil error "record.rows: <cause>"
 function writer:rows(chunk, sink, batch)
   local row = 0

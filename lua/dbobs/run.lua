@@ -8,11 +8,12 @@ local sys = require "dbobs.core.sys"
 
 local M = {}
 
----@class dbobs.run
----@field target table the target, see dbobs.target
+---@class dbobs.run a run of a collector on a target: what its functions are given
+---@field target {name: string, host_name: string, port_number: integer, database: string, options: dbobs.target} the
+---  target; options: its entry in targets.lua
 ---@field options table the collector's options, complete
----@field sink userdata where its records go
----@field batch userdata|nil to be handed to each send, so that their delivery is known
+---@field sink dbobs.sink where its records go
+---@field batch dbobs.batch|nil to be handed to each send, so that their delivery is known
 ---@field state table kept between the runs of this collector on this target
 ---@field time number microseconds since 1970 of this run's beginning
 ---@field failed_parts integer
@@ -21,8 +22,8 @@ run.__index = run
 
 --- A run of a job of dbobs.collect.
 ---@param job table
----@param to userdata|nil where its records go
----@param batch userdata|nil
+---@param to dbobs.sink|nil where its records go
+---@param batch dbobs.batch|nil
 ---@return dbobs.run
 function M.new(job, to, batch)
   return setmetatable({

@@ -4,8 +4,12 @@ local task = require "dbobs.task"
 
 local M = {}
 
+---@class dbobs.sink where records go: a topic, or standard output
+
+---@class dbobs.batch records that are counted until each is acknowledged or has failed
+
 --- A new batch: hand it to each send, then wait for it.
----@return userdata batch
+---@return dbobs.batch batch
 M.batch = core.batch
 
 --- How a batch stands.
@@ -13,7 +17,7 @@ M.batch = core.batch
 M.status = core.status
 
 --- Waits until every record of the batch is acknowledged or failed.
----@param batch userdata
+---@param batch dbobs.batch
 ---@return boolean|nil ok, string|nil error "sink.wait: <first failure>"
 function M.wait(batch)
   while true do
@@ -27,10 +31,10 @@ function M.wait(batch)
 end
 
 --- Sends one record, waiting while the sink has no room.
----@param sink userdata a Kafka topic or standard output
+---@param sink dbobs.sink a topic or standard output
 ---@param key string|nil
 ---@param value string
----@param batch userdata|nil
+---@param batch dbobs.batch|nil
 ---@return boolean|nil ok, string|nil error
 function M.send(sink, key, value, batch)
   while true do
@@ -43,11 +47,11 @@ end
 --- Standard output as a topic: one JSON object a line with topic, key and value.
 ---@param topic string
 ---@param otlp boolean|nil the values are OTLP protobuf, printed as OTLP/JSON
----@return userdata sink
+---@return dbobs.sink sink
 M.stdout = core.stdout
 
 --- A sink that counts in the batches and forgets the records.
----@return userdata sink
+---@return dbobs.sink sink
 M.discard = core.discard
 
 return M

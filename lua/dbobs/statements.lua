@@ -20,6 +20,7 @@ local NO_TEXT = { ["22021"] = true, ["22P05"] = true }
 local TICK = 0.95
 
 --- The kinds of a collector's options that concern statements, where their defaults do not tell, see dbobs.collect.
+---@type table<string, string>
 M.kinds = { full_every = "duration", text_every = "duration" }
 
 local function list_problem(name, list)

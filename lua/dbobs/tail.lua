@@ -23,7 +23,7 @@ local FIRST_PAUSE, LONGEST_PAUSE = 1, 60
 -- How often a server log looks around while nothing comes, in seconds.
 local LOOK = 5
 
----@class dbobs.follower
+---@class dbobs.follower a file, or several, read as they grow: `for line, at in follower do`
 local follower = {}
 follower.__index = follower
 
@@ -50,7 +50,8 @@ local function start_source(self)
   self.source:start(self.core, function(problem) self:tell("source", problem) end)
 end
 
--- Tells a condition when it begins, changes and ends.
+--- Tells a condition when it begins, changes and ends.
+---@package
 function follower:tell(name, text)
   local key = ("tail/%s/%s/%s"):format(name, self.fields.target or "", self.fields.path)
   if self.told[name] and self.told[name] ~= text then log.condition(key, false, "warn", "") end
@@ -58,8 +59,9 @@ function follower:tell(name, text)
   self.told[name] = text
 end
 
--- Takes in what happened since: deliveries, events, conditions. After a failed delivery it waits a little, and reading
--- has gone back to the checkpoint.
+--- Takes in what happened since: deliveries, events, conditions. After a failed delivery it waits a little, and reading
+--- has gone back to the checkpoint.
+---@package
 function follower:attend()
   if self.source and not self.started then start_source(self) end
   local delivered, cause = self.core:acknowledge()
@@ -99,13 +101,14 @@ function follower:next()
   end
 end
 
--- `for line, at in follower do`
+--- `for line, at in follower do`
+---@package
 function follower:__call()
   return self:next()
 end
 
 --- A batch for the records of the line at hand: sent with it, they hold the checkpoint back until they are delivered.
----@return userdata batch
+---@return dbobs.batch batch
 function follower:batch()
   self.current_batch = self.current_batch or sink.batch()
   return self.current_batch
@@ -113,6 +116,7 @@ end
 
 --- How soon somebody must look again although nothing comes, in seconds; nil: there is no need.
 ---@return number|nil
+---@package
 function follower:look_within()
   if not self.look_every then return self.look_in end
   return math.min(self.look_every, self.look_in or self.look_every)
@@ -263,7 +267,7 @@ end
 -- takes over, and counts for the checkpoint that is written then. Their tasks, by checkpoint file.
 local draining = {}
 
----@class dbobs.server_log
+---@class dbobs.server_log a server's log that is sent as it is written
 local server_log = {}
 server_log.__index = server_log
 
@@ -280,6 +284,7 @@ end
 
 --- For how many seconds a follower waits for the checkpoint of a process that is ending, before it says that two use
 --- the same.
+---@package
 M.HANDOVER = 10
 
 local function open_in_turn(file, fields, look_every)

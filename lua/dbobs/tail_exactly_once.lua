@@ -9,7 +9,7 @@ local M = {}
 -- Positions that moved without a record (a file was let go) are committed at most so often.
 local QUIET_COMMIT = 1
 
----@class dbobs.server_log.exactly_once
+---@class dbobs.server_log.exactly_once a server's log that is sent in transactions
 local server_log = {}
 server_log.__index = server_log
 

@@ -5,6 +5,30 @@ local postgres = require "dbobs.postgres"
 
 local M = {}
 
+---@class dbobs.target an entry of targets.lua: every parameter of libpq under its own name, and ours
+---@field name string|nil what it goes by in logs and files; its host when it is left out
+---@field host string|nil
+---@field port string|number|nil
+---@field dbname string|nil the database for what concerns the whole server
+---@field user string|nil
+---@field password string|nil better a passfile, or:
+---@field password_command string|nil a shell command that prints the password; run at each connect
+---@field environment string|nil $ENVIRONMENT, or "development", when it is left out
+---@field tags table<string, string>|nil of all its records
+---@field connect_timeout string|number|nil a duration for each host, 10 s by default
+---@field statement_timeout string|number|nil a duration
+---@field lock_timeout string|number|nil a duration
+---@field databases string[]|nil patterns of the databases that are looked at one by one
+---@field exclude_databases string[]|nil patterns of those that are not
+---@field connections integer|nil how many connections to single databases are kept
+---@field log_file string|nil a file, a pattern or a directory
+---@field log_source "file"|"sql"|nil ask the server where its log is; read it as a file, or over the connection
+---@field log_directory string|nil where the server's log directory is seen from here, with log_source = "file"
+---@field log_format "jsonlog"|"csvlog"|"stderr"|nil
+---@field log_timezone string|nil the server's
+---@field log_line_prefix string|nil the server's
+---@field log_queries function|nil other SQL to read logs by, see targets.lua
+
 -- Our own options of a target; every other one is libpq's.
 M.own = {
   name = "string",

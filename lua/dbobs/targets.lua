@@ -23,7 +23,7 @@ local READ_SECONDS = 60
 -- After so many files others have their turn.
 local FILES_AT_ONCE = 50
 
----@class dbobs.source
+---@class dbobs.source a list of targets that is read again
 ---@field title string for messages, like "directory /etc/dbobs/targets.d"
 ---@field every number seconds between two looks
 local source = {}

@@ -4,6 +4,8 @@ local sys = require "dbobs.core.sys"
 
 local M = {}
 
+---@class dbobs.task a function that runs beside others, see dbobs.spawn
+
 -- What a wait raises. Unique tables, so that nobody's error text is mistaken for them; printed like a text.
 local function token(text)
   return setmetatable({}, { __tostring = function() return text end })
@@ -24,10 +26,13 @@ function M.wait(object, timeout)
 end
 
 --- Starts `fn(...)` as a task. Errors in it are logged with a traceback and end only that task.
----@return userdata task for join and cancel
+---@param fn fun(...)
+---@param ... any what fn is called with
+---@return dbobs.task task for join and cancel
 M.spawn = core.spawn
 
 --- Waits for a task's end.
+---@param task dbobs.task
 ---@return boolean ok whether it ended without an error; then what its function returned
 function M.join(task)
   while core.status(task) == "running" do M.wait(task) end
@@ -35,6 +40,7 @@ function M.join(task)
 end
 
 --- Ends a task at its present or next wait, with an error that pcall can see.
+---@param task dbobs.task
 M.cancel = core.cancel
 
 --- "running" | "ended" | "failed"
@@ -48,7 +54,7 @@ local function background_ended(ok, ...)
 end
 
 --- Starts `fn(...)` as a task that does not keep a script from ending: it is dropped with it.
----@return userdata task
+---@return dbobs.task task
 function M.background(fn, ...)
   in_background = in_background + 1
   return core.spawn(function(...) background_ended(pcall(fn, ...)) end, ...)
@@ -75,6 +81,8 @@ end
 
 --- Calls `fn(...)`, all of whose waits must be over within `limit`.
 ---@param limit string|number duration, like "5s"
+---@param fn fun(...): any
+---@param ... any what fn is called with
 ---@return any ... what fn returns, or nil and "deadline: ..." when the time passed
 function M.deadline(limit, fn, ...)
   limit = sys.duration(limit)

@@ -28,9 +28,11 @@ function M.sleep(duration)
 end
 
 --- Seconds of a clock that never goes back.
+---@return number seconds
 M.monotonic = sys.monotonic
 
 --- Microseconds since 1970-01-01T00:00:00Z.
+---@return number microseconds
 M.wall = sys.wall
 
 --- An instant as ISO 8601 in UTC with microseconds.

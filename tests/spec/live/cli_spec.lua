@@ -134,15 +134,18 @@ describe("dbobs", function()
     local code, stdout = process.run({ "init" }, nil, { directory = dir })
     assert.equal(0, code)
     for _, path in ipairs { "pg.lua", "targets.lua", "topics.lua", "collectors/metrics.lua", "collectors/queries.lua",
-      "collectors/logs.lua", "load/oltp.lua" } do
+      "collectors/logs.lua", "load/oltp.lua", "api/dbobs.lua", "api/README.md" } do
       assert.matches("written  pipelines/" .. path:gsub("%p", "%%%0"), stdout)
       assert.is_truthy(lfs.attributes(dir .. "/pipelines/" .. path))
     end
+    assert.equal("LuaJIT", cjson.decode(process.read(dir .. "/.luarc.json"))["runtime.version"])
     process.write(dir .. "/pipelines/targets.lua", "-- mine")
+    process.write(dir .. "/pipelines/api/dbobs.lua", "-- of an older dbobs")
     code, stdout = process.run({ "init" }, nil, { directory = dir })
     assert.equal(0, code)
     assert.matches("kept     pipelines/targets.lua", stdout)
     assert.equal("-- mine", process.read(dir .. "/pipelines/targets.lua"))
+    assert.matches("^%-%-%-@meta dbobs", process.read(dir .. "/pipelines/api/dbobs.lua"))
     process.run({ "init", "--force" }, nil, { directory = dir })
     assert.not_equal("-- mine", process.read(dir .. "/pipelines/targets.lua"))
   end)
