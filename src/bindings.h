@@ -24,6 +24,8 @@
     X(statements) \
     X(otlp) \
     X(decode) \
+    X(random) \
+    X(histogram) \
     X(memory)
 // clang-format on
 

@@ -2,6 +2,7 @@
 #include "luax.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,14 @@
 // A hundred years: what is longer is a mistake, and would not fit the integers that it becomes.
 #define LONGEST (100.0 * 366 * 86400)
 
+static const luaL_Reg none[] = {{NULL, NULL}};
+
 void luax_class(lua_State *lua, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {
     luaL_newmetatable(lua, name);
     if (meta) luaL_setfuncs(lua, meta, 0);
     lua_newtable(lua);
-    if (methods) luaL_setfuncs(lua, methods, 0);
+    lua_pushvalue(lua, -2);
+    luaL_setfuncs(lua, methods ? methods : none, 1);
     lua_setfield(lua, -2, "__index");
     lua_pushstring(lua, name);
     lua_setfield(lua, -2, "__name");
@@ -25,6 +29,15 @@ void *luax_new(lua_State *lua, const char *name, size_t size) {
     luaL_getmetatable(lua, name);
     lua_setmetatable(lua, -2);
     return memory;
+}
+
+void *luax_self(lua_State *lua, const char *name) {
+    if (lua_type(lua, 1) == LUA_TUSERDATA && lua_getmetatable(lua, 1)) {
+        bool own = lua_rawequal(lua, -1, lua_upvalueindex(1));
+        lua_pop(lua, 1);
+        if (own) return lua_touserdata(lua, 1);
+    }
+    return luaL_checkudata(lua, 1, name);
 }
 
 void luax_box(lua_State *lua, const char *name, void *object) {

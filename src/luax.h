@@ -19,11 +19,15 @@ struct wakeup;
 #define LUAX_BATCH "__batch"        // struct batch *: counts delivery reports
 #define LUAX_PGRESULT "__pgresult"  // PGresult *: rows
 #define LUAX_TAIL "__tail"          // struct tail *: a follower
+#define LUAX_PG "__pg"              // struct pg *: a connection to PostgreSQL
 #define LUAX_ENVELOPE "__envelope"  // struct record_envelope *: what the records of a target have in common
 
 // Registers class `name`: metatable with `meta` (may be NULL; __gc and friends) and `methods` as __index. Leaves the
 // metatable on the stack.
 void luax_class(lua_State *lua, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+// In a method: its userdata, at 1; raises when it is of another class. Faster than luaL_checkudata, which looks the
+// class up by its name.
+void *luax_self(lua_State *lua, const char *name);
 // Makes a zeroed userdata of the class and pushes it.
 void *luax_new(lua_State *lua, const char *name, size_t size);
 
