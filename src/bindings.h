@@ -26,6 +26,8 @@
     X(decode) \
     X(random) \
     X(histogram) \
+    X(thread) \
+    X(pacer) \
     X(memory)
 // clang-format on
 

@@ -79,7 +79,7 @@ static void take_signals(struct app *app) {
     if (app->stop_signals && !app->active->must_stop) vm_order(app->active, VM_STOP);
     if (!app->reload_signals || app->next || app->stop_signals) return;
     app->reload_signals = 0;
-    if (app->active->phase == VM_LOADED) app->next = vm_new(app, false);
+    if (app->active->phase == VM_LOADED) app->next = vm_new(app, false, NULL, NULL);
     else fputs("dbobs: SIGHUP: not reloaded, the file that runs has not been read to its end yet\n", stderr);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "app.h"
@@ -67,6 +68,21 @@ static int l_columns(lua_State *lua) {
     struct winsize size = {0};
     bool known = ioctl((int)luaL_checkinteger(lua, 1), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
     lua_pushinteger(lua, known ? size.ws_col : 80);
+    return 1;
+}
+
+// cpu() -> user, system: CPU seconds of the process so far, all its threads
+static int l_cpu(lua_State *lua) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    lua_pushnumber(lua, (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6);
+    lua_pushnumber(lua, (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6);
+    return 2;
+}
+
+// cpus() -> how many this process may use
+static int l_cpus(lua_State *lua) {
+    lua_pushnumber(lua, uv_available_parallelism());
     return 1;
 }
 
@@ -239,6 +255,8 @@ static const luaL_Reg functions[] = {
     {"log", l_log},
     {"is_terminal", l_is_terminal},
     {"columns", l_columns},
+    {"cpu", l_cpu},
+    {"cpus", l_cpus},
     {"hostname", l_hostname},
     {"uuid5", l_uuid5},
     {"duration", l_duration},

@@ -63,7 +63,7 @@ int main(int argc, char **argv) {
     struct app app = {.argc = argc, .argv = argv, .counters = counters_new()};
     the_app = &app;
     install(SIGPIPE, SIG_IGN);
-    app.active = vm_new(&app, true);
+    app.active = vm_new(&app, true, NULL, NULL);
     if (!app.active) return EXIT_FAILURE;
     install(SIGTERM, on_stop);
     install(SIGINT, on_stop);

@@ -210,6 +210,8 @@ static int l_spawn(lua_State *lua) {
 // Starts the timer for whichever comes first, the timeout or the deadline. Returns a reason when one has passed
 // already.
 static const char *arm_timer(struct task *task, double timeout) {
+    task->timer_is_deadline = false;
+    if (timeout < 0 && !task->deadline_ns) return NULL;
     int64_t now = clock_monotonic_ns();
     int64_t until = INT64_MAX;
     if (timeout >= 0 && timeout < 9e9) until = now + (int64_t)(timeout * 1e9);

@@ -85,9 +85,24 @@ static void add_modules(lua_State *lua) {
     lua_pop(lua, 2);
 }
 
+static void push_arguments(lua_State *lua, const struct app *app) {
+    lua_createtable(lua, app->argc, 0);
+    for (int i = 0; i < app->argc; i++) {
+        lua_pushstring(lua, app->argv[i]);
+        lua_rawseti(lua, -2, i);
+    }
+}
+
+struct opening {
+    struct vm *vm;
+    const struct vm_entry *entry;
+};
+
 // Protected: opens everything and spawns the main task.
 static int open_all(lua_State *lua) {
-    struct vm *vm = lua_touserdata(lua, 1);
+    const struct opening *opening = lua_touserdata(lua, 1);
+    struct vm *vm = opening->vm;
+    const struct vm_entry *entry = opening->entry;
     lua_pushlightuserdata(lua, (void *)&vm_key);
     lua_pushlightuserdata(lua, vm);
     lua_rawset(lua, LUA_REGISTRYINDEX);
@@ -95,13 +110,10 @@ static int open_all(lua_State *lua) {
     add_modules(lua);
     add_loader(lua);
     lua_getglobal(lua, "require");
-    lua_pushstring(lua, "dbobs.cli");
+    lua_pushstring(lua, entry ? entry->module : "dbobs.cli");
     lua_call(lua, 1, 1);
-    lua_createtable(lua, vm->app->argc, 0);
-    for (int i = 0; i < vm->app->argc; i++) {
-        lua_pushstring(lua, vm->app->argv[i]);
-        lua_rawseti(lua, -2, i);
-    }
+    if (entry) lua_pushlstring(lua, entry->text, entry->len);
+    else push_arguments(lua, vm->app);
     task_spawn(lua, 1);
     return 0;
 }
@@ -122,16 +134,18 @@ static int open_loop(struct vm *vm) {
     return -1;
 }
 
-struct vm *vm_new(struct app *app, bool may_run) {
+struct vm *vm_new(struct app *app, bool may_run, const struct vm_entry *entry, struct thread *thread) {
     struct vm *vm = xcalloc(1, sizeof *vm);
+    struct opening opening = {vm, entry};
     vm->app = app;
+    vm->thread = thread;
     vm->may_run = may_run;
     if (open_loop(vm)) {
         free(vm);
         return NULL;
     }
     vm->lua = luaL_newstate();
-    if (vm->lua && lua_cpcall(vm->lua, open_all, vm) == 0) {
+    if (vm->lua && lua_cpcall(vm->lua, open_all, &opening) == 0) {
         lua_settop(vm->lua, 0);
         return vm;
     }

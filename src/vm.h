@@ -12,6 +12,7 @@
 
 struct app;
 struct task;
+struct thread;
 struct workers;
 
 // What main tells a vm, and the vm's own report of how far it is.
@@ -22,6 +23,7 @@ struct vm {
     uv_loop_t loop;
     lua_State *lua;
     struct app *app;
+    struct thread *thread;  // the one it runs on; NULL: main's
     struct clock clock;
     struct workers *workers;  // for what may block for long
 
@@ -39,9 +41,16 @@ struct vm {
     struct vm *next_closing;  // in the app's list
 };
 
-// A vm whose main task calls the Lua function `dbobs.cli` with the app's arguments. NULL, after a message on stderr,
-// when there is no loop for it or the embedded library does not load.
-struct vm *vm_new(struct app *app, bool may_run);
+// What a thread's vm begins with: the function that a Lua module returns, called with a text.
+struct vm_entry {
+    const char *module;
+    const char *text;
+    size_t len;
+};
+
+// A vm whose main task calls `entry`; without one, `dbobs.cli` with the app's arguments. NULL, after a message on
+// stderr, when there is no loop for it or the embedded library does not load.
+struct vm *vm_new(struct app *app, bool may_run, const struct vm_entry *entry, struct thread *thread);
 // Ends every task and closes the Lua state, which runs each __gc. What the bindings then close ends in vm_closed.
 void vm_close(struct vm *vm);
 // Runs a closed vm's loop without waiting. True when all has ended: the vm is freed. False while something is under
