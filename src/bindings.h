@@ -13,6 +13,7 @@
     X(pg) \
     X(pgresult) \
     X(pgparams) \
+    X(pgrun) \
     X(latch) \
     X(kafka) \
     X(kafka_consumer) \

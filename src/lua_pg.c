@@ -385,6 +385,10 @@ static void *wakeup_of(void *userdata) {
     return pg ? &pg->wakeup : NULL;
 }
 
+static void *pg_of(void *userdata) {
+    return *(struct pg **)userdata;
+}
+
 // The module.
 
 // Copies a table of texts into lists that the stack keeps alive together with the table.
@@ -490,6 +494,7 @@ int luaopen_dbobs_pg(lua_State *lua) {
     lua_call(lua, 1, 0);
     luax_class(lua, PG_CLASS, methods, meta);
     luax_offer(lua, LUAX_WAKEUP, wakeup_of);
+    luax_offer(lua, LUAX_PG, pg_of);
     lua_newtable(lua);
     luaL_setfuncs(lua, functions, 0);
     lua_pushlightuserdata(lua, NULL);

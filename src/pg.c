@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "loop_event.h"
 
 // How long the server may take to answer a cancel before the connection is given up.
 #define CANCEL_GRACE_MS 5000
@@ -45,6 +46,10 @@ static void on_socket(uv_poll_t *handle, int status, int events) {
     if (events & UV_WRITABLE) {
         flush(pg);
         watch(pg, pg->socket.events & UV_READABLE);
+        if (pg->wants_room && !pg->unsent) {
+            pg->wants_room = false;
+            wakeup_signal(&pg->wakeup);
+        }
     }
     if (pg->eof || (status == 0 && !(events & UV_READABLE))) return;
     if (pg->untaken) {
@@ -56,6 +61,7 @@ static void on_socket(uv_poll_t *handle, int status, int events) {
     if (pg->in_flight && !pg->eof && PQisBusy(pg->conn)) return;
     pg->untaken = true;
     wakeup_signal(&pg->wakeup);
+    loop_event_over(pg->loop);
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -94,6 +100,11 @@ static void on_notice(void *data, const PGresult *result) {
     *(pg->notices ? pg->last_notice : &pg->notices) = notice;
     pg->last_notice = &notice->next;
     pg->notice_count++;
+}
+
+void pg_flush(struct pg *pg) {
+    flush(pg);
+    watch(pg, !pg->untaken);
 }
 
 struct pg *pg_new(uv_loop_t *loop) {

@@ -59,6 +59,7 @@ struct pg {
     bool working;              // a worker has `conn` and `start`
     bool untaken;              // input was read and nobody has looked since: read no more
     bool unsent;               // libpq has output that the socket did not take
+    bool wants_room;           // somebody waits until the socket has taken it all
     bool eof;                  // the server is gone; what it said before may still be taken
     bool ended;                // the last take brought a statement's end
     bool waited;               // the last take had to wait: its deadline runs
@@ -90,6 +91,13 @@ int pg_send_deallocate(struct pg *pg, const char *name);
 int pg_set_pipeline(struct pg *pg, bool on);
 int pg_sync(struct pg *pg);
 
+// COPY FROM STDIN, once its result PGRES_COPY_IN was taken: data in any pieces, then the end; a failure (may be NULL)
+// makes the server undo it. 0, or -1 with the cause in PQerrorMessage. Between two pieces wait for room: false means
+// that the wakeup will tell.
+int pg_copy_put(struct pg *pg, const char *data, size_t len);
+int pg_copy_end(struct pg *pg, const char *failure);
+bool pg_copy_room(struct pg *pg);
+
 enum pg_take {
     PG_TAKE_WAIT,    // nothing yet: wait for `wakeup`
     PG_TAKE_RESULT,  // *result is the caller's to PQclear
@@ -116,6 +124,7 @@ void pg_cancel_statement(struct pg *pg);
 bool pg_alive(struct pg *pg);
 
 // Between the files of the primitive.
+void pg_flush(struct pg *pg);
 struct pg *pg_new(uv_loop_t *loop);
 void pg_connect_ready(struct pg *pg);    // the socket is ready while connecting
 void pg_connect_timeout(struct pg *pg);  // the timer fired while connecting
