@@ -1,9 +1,9 @@
 --- The command line: finds the command, parses its options, runs it, ends the process with its exit code:
 --- 0 done, 1 failed, 2 wrong usage. Called by the runtime as the main task.
 local commands = require "dbobs.commands"
-local core = require "dbobs.core.task"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
+local start = require "dbobs.start"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 
@@ -94,27 +94,16 @@ local function dispatch(words)
     arguments, given = parse(words, command.options or {})
   end
   if not arguments then return usage_error(name .. ": " .. given) end
-  if given.help then
-    sys.write(command.usage)
-    return 0
-  end
   log.configure { format = given.log_format, level = given.log_level }
+  if given.help and not (command.help and command.help(arguments)) then sys.write(command.usage) end
+  if given.help then return 0 end
   local code, problem = command.run(arguments, given)
   if code == nil then return usage_error(name .. ": " .. tostring(problem)) end
   return code
 end
 
-core.on_failure(function(cause, traceback)
-  if cause == task.CANCELLED then return end
-  log.error("a task failed", { error = cause, traceback = traceback })
-end)
-
 return function(arguments)
-  math.randomseed(sys.wall() % 2 ^ 31)
-  -- C modules cannot be loaded into a static binary; Lua ones of the system only when the user says where they are.
-  package.cpath = ""
-  package.path = os.getenv "LUA_PATH" and package.path or "./?.lua;./?/init.lua"
-  if os.getenv "DBOBS_JIT" == "off" then require("jit").off() end -- for valgrind, which cannot follow generated code
+  start.state()
   local words = { unpack(arguments) }
   local ok, result = xpcall(dispatch, function(cause)
     if cause == task.CANCELLED or cause == task.DEADLINE then return cause end

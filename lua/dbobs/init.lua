@@ -28,6 +28,7 @@ local FIELDS = {
   targets = { "dbobs.targets", "new" },
   batch = { "dbobs.sink", "batch" },
   send = { "dbobs.sink", "send" },
+  load = { "dbobs.load" },
   wait_delivered = { "dbobs.sink", "wait" },
   -- formats
   json = { "dbobs.json" },

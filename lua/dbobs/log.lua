@@ -32,6 +32,12 @@ function M.configure(given)
   settings.level = given.level or settings.level
 end
 
+--- How it is configured, for another thread's log.
+---@return {format: string, level: string}
+function M.configuration()
+  return { format = settings.format, level = settings.level }
+end
+
 -- Names in the order in which a person reads them: where, then the rest.
 local FIRST = { target = 1, name = 1, collector = 2, topic = 3, error = 8, traceback = 9 }
 

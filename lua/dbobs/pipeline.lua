@@ -6,6 +6,9 @@ local M = {}
 
 local given_arguments = {}
 
+-- What a workload file can be told to do; the first word behind its name.
+local COMMANDS = { prepare = true, run = true, cleanup = true }
+
 local function exists(path)
   local file = io.open(path, "rb")
   if file then file:close() end
@@ -89,11 +92,12 @@ end
 ---@param texts string[]
 ---@return boolean|nil ok, string|nil problem
 function M.set_arguments(texts)
-  given_arguments = {}
-  for _, text in ipairs(texts) do
+  given_arguments, M.command = {}, nil
+  for i, text in ipairs(texts) do
     local name, value = text:match "^([%a_][%w_%-]*)=(.*)$"
-    if not name then return nil, ("'%s' is no option of a pipeline: write name=value"):format(text) end
-    given_arguments[name] = value
+    if i == 1 and COMMANDS[text] then M.command = text
+    elseif not name then return nil, ("'%s' is no option of a pipeline: write name=value"):format(text) end
+    if name then given_arguments[name] = value end
   end
   return true
 end
@@ -125,10 +129,18 @@ function M.arguments(defaults)
   return result
 end
 
+--- The name=value options as they were given, for who checks them itself.
+---@return table<string, string>
+function M.given()
+  M.arguments_taken = true
+  return given_arguments
+end
+
 --- Options that were given although the pipeline asked for none.
 ---@return string|nil problem
 function M.unused_arguments()
   local name, value = next(given_arguments)
+  if M.command then return ("'%s' is for load tests, and this pipeline is none"):format(M.command) end
   if name and not M.arguments_taken then
     return ("the pipeline takes no options, but %s=%s was given"):format(name, value)
   end

@@ -1,164 +1,153 @@
--- A small shop under load: reads, joins, writes and now and then a slow query on tables users, products and orders.
---   dbobs run pipelines/load/oltp.lua create=true              makes the tables first, where they are missing
---   dbobs run pipelines/load/oltp.lua rate=200 duration=5m connections=8
--- The server is the one that psql would take (PGHOST, PGDATABASE, ...), or that POSTGRES_HOST and friends name. It may
--- be restarted meanwhile: the load goes on when it is back.
+-- sysbench's OLTP mixes: the same tables, statements and options, so that the figures compare.
+--   dbobs run pipelines/load/oltp.lua prepare tables=4 table_size=100000
+--   dbobs run pipelines/load/oltp.lua rate=1000 duration=60s connections=8     (mix=read_only, point_select, ...)
+--   dbobs run pipelines/load/oltp.lua cleanup
+-- The server is the one that target="host=... dbname=..." names, or the environment (PGHOST or POSTGRES_HOST, ...).
 local dbobs = require "dbobs"
 
-local options = dbobs.arguments {
-  rate = tonumber(dbobs.env("QUERY_RATE", "50")), -- transactions a second; 0: as many as possible
-  duration = "60s", -- "0s": until it is stopped
-  connections = 4,
-  slow = tonumber(dbobs.env("SLOW_QUERY_PROBABILITY", "0.01")), -- share of slow queries, 0 to 1
-  write = tonumber(dbobs.env("WRITE_PROBABILITY", "0.2")), -- share of writes, 0 to 1
-  create = false, -- make the tables where they are missing
+local function integer(name, default, help) return { name = name, type = "integer", default = default, help = help } end
+local function switch(name, default, help) return { name = name, type = "boolean", default = default, help = help } end
+
+local DISTRIBUTIONS = { "special", "uniform", "gaussian", "exponential", "zipfian" }
+
+local options = {
+  { name = "mix", type = { one = { "read_write", "read_only", "point_select", "write_only" } }, default = "read_write",
+    help = "what an event is" },
+  integer("tables", 1, "how many"),
+  integer("table_size", 10000, "rows in each"),
+  integer("scale", 1, "multiplies table_size"),
+  integer("range_size", 100, "rows of a range select"),
+  integer("point_selects", 10, "of each event"),
+  integer("simple_ranges", 1, "of each event"),
+  integer("sum_ranges", 1, "of each event"),
+  integer("order_ranges", 1, "of each event"),
+  integer("distinct_ranges", 1, "of each event"),
+  integer("index_updates", 1, "of each event"),
+  integer("non_index_updates", 1, "of each event"),
+  integer("delete_inserts", 1, "of each event"),
+  switch("range_selects", true, "false leaves out all four kinds of ranges"),
+  switch("skip_trx", false, "no transaction around an event of the mix read_only or write_only"),
+  switch("auto_inc", true, "prepare: ids come from a sequence"),
+  switch("create_secondary", true, "prepare: an index on k"),
+  { name = "rand_type", type = { one = DISTRIBUTIONS }, default = "special", help = "distribution of the ids" },
+  { name = "rand_zipfian_exp", type = "number", default = 0.8, help = "exponent of the zipfian distribution" },
 }
 
-local server = {
-  host = dbobs.env "POSTGRES_HOST",
-  port = dbobs.env "POSTGRES_PORT",
-  user = dbobs.env "POSTGRES_USER",
-  password = dbobs.env "POSTGRES_PASSWORD",
-  dbname = dbobs.env "POSTGRES_DB",
-  application_name = "dbobs-load",
-  statement_timeout = "30s",
+-- A statement's texts, one for each table, made once: a text is what a prepared statement is found by.
+local function texts(template)
+  return setmetatable({}, { __index = function(self, number)
+    local text = template:gsub("sbtest", "sbtest" .. number)
+    self[number] = text
+    return text
+  end })
+end
+
+local POINT = texts "SELECT c FROM sbtest WHERE id=$1"
+local SIMPLE = texts "SELECT c FROM sbtest WHERE id BETWEEN $1 AND $2"
+local SUM = texts "SELECT SUM(k) FROM sbtest WHERE id BETWEEN $1 AND $2"
+local ORDER = texts "SELECT c FROM sbtest WHERE id BETWEEN $1 AND $2 ORDER BY c"
+local DISTINCT = texts "SELECT DISTINCT c FROM sbtest WHERE id BETWEEN $1 AND $2 ORDER BY c"
+local UPDATE_INDEX = texts "UPDATE sbtest SET k=k+1 WHERE id=$1"
+local UPDATE = texts "UPDATE sbtest SET c=$1 WHERE id=$2"
+local DELETE = texts "DELETE FROM sbtest WHERE id=$1"
+local INSERT = texts "INSERT INTO sbtest (id, k, c, pad) VALUES ($1, $2, $3, $4)"
+
+local C = ("###########-"):rep(10):sub(1, -2)
+local PAD = ("###########-"):rep(5):sub(1, -2)
+
+local function any_id(random, o)
+  if o.rand_type == "zipfian" then return random:zipfian(1, o.table_size * o.scale, o.rand_zipfian_exp) end
+  return random[o.rand_type](random, 1, o.table_size * o.scale)
+end
+
+local function any_table(random, o)
+  return o.tables == 1 and 1 or random:uniform(1, o.tables)
+end
+
+local function point_selects(db, random, o, count)
+  local number = any_table(random, o)
+  for _ = 1, count do db:execute(POINT[number], any_id(random, o)) end
+end
+
+local function ranges(db, random, o, statement, count)
+  if count == 0 then return end
+  local number = any_table(random, o)
+  for _ = 1, count do
+    local id = any_id(random, o)
+    db:execute(statement[number], id, id + o.range_size - 1)
+  end
+end
+
+local function reads(db, random, o)
+  point_selects(db, random, o, o.point_selects)
+  if not o.range_selects then return end
+  ranges(db, random, o, SIMPLE, o.simple_ranges)
+  ranges(db, random, o, SUM, o.sum_ranges)
+  ranges(db, random, o, ORDER, o.order_ranges)
+  ranges(db, random, o, DISTINCT, o.distinct_ranges)
+end
+
+local function writes(db, random, o)
+  local number = any_table(random, o)
+  for _ = 1, o.index_updates do db:execute(UPDATE_INDEX[number], any_id(random, o)) end
+  number = any_table(random, o)
+  for _ = 1, o.non_index_updates do db:execute(UPDATE[number], random:pattern(C), any_id(random, o)) end
+  number = any_table(random, o)
+  for _ = 1, o.delete_inserts do
+    local id = any_id(random, o)
+    db:execute(DELETE[number], id)
+    db:execute(INSERT[number], id, any_id(random, o), random:pattern(C), random:pattern(PAD))
+  end
+end
+
+local mixes = {}
+
+function mixes.point_select(db, random, o)
+  db:execute(POINT[any_table(random, o)], any_id(random, o))
+end
+
+function mixes.read_only(db, random, o)
+  if not o.skip_trx then db:begin() end
+  reads(db, random, o)
+  if not o.skip_trx then db:commit() end
+end
+
+function mixes.write_only(db, random, o)
+  if not o.skip_trx then db:begin() end
+  writes(db, random, o)
+  if not o.skip_trx then db:commit() end
+end
+
+function mixes.read_write(db, random, o)
+  db:begin()
+  reads(db, random, o)
+  writes(db, random, o)
+  db:commit()
+end
+
+local function prepare_table(run, number)
+  local o, random, name = run.options, run.random, "sbtest" .. number
+  run:create(name, ([[(id %s NOT NULL, k integer DEFAULT 0 NOT NULL, c char(120) DEFAULT '' NOT NULL,
+    pad char(60) DEFAULT '' NOT NULL, PRIMARY KEY (id))]]):format(o.auto_inc and "serial" or "integer"))
+  local rows = o.table_size * o.scale
+  run:copy(name, "id, k, c, pad", rows, function(id)
+    return ("%d\t%d\t%s\t%s"):format(id, any_id(random, o), random:pattern(C), random:pattern(PAD))
+  end)
+  if o.auto_inc then run:execute(("SELECT setval(pg_get_serial_sequence('%s', 'id'), %d)"):format(name, rows)) end
+  if o.create_secondary then run:execute(("CREATE INDEX k_%d ON %s(k)"):format(number, name)) end
+  run:execute("VACUUM ANALYZE " .. name)
+end
+
+return dbobs.load.workload {
+  name = "oltp",
+  description = "sysbench's oltp_read_write, oltp_read_only, oltp_point_select and oltp_write_only.",
+  options = options,
+  -- As in sysbench: who loses a race for a row that was deleted and inserted again tries anew.
+  retry_on = { "23505" },
+  defaults = { retries = 100 },
+  targets = dbobs.load.targets_of_environment,
+  events = function(o) return { { name = o.mix, run = mixes[o.mix] } } end,
+  prepare = function(run)
+    for number = 1, run.options.tables do prepare_table(run, number) end
+  end,
 }
-
-local TABLES = [[
-  create table if not exists users (id bigint generated always as identity primary key, email text not null unique,
-    name text not null, created_at timestamptz not null default now());
-  create table if not exists products (id bigint generated always as identity primary key, name text not null,
-    price numeric(10, 2) not null, stock integer not null);
-  create table if not exists orders (id bigint generated always as identity primary key,
-    user_id bigint not null references users, product_id bigint not null references products,
-    quantity integer not null, total numeric(12, 2) not null, status text not null default 'new',
-    created_at timestamptz not null default now());
-  create index if not exists orders_user_id_idx on orders (user_id);
-  insert into users (email, name) select 'user' || i || '@example.org', 'User ' || i from generate_series(1, 1000) i
-    where not exists (select from users);
-  insert into products (name, price, stock) select 'Product ' || i, 1 + i % 97 + 0.99, 1000000
-    from generate_series(1, 200) i where not exists (select from products)]]
-
--- What a transaction can be. Each gets a connection and the highest ids of users and products.
-
-local function read(db, ids)
-  return db:query("select id, name, email from users where id = $1", math.random(ids.users))
-end
-
-local function join(db, ids)
-  return db:query([[select o.id, p.name, o.quantity, o.total, o.status
-    from orders o join products p on p.id = o.product_id
-    where o.user_id = $1 order by o.created_at desc limit 10]], math.random(ids.users))
-end
-
-local function write(db, ids)
-  local user, product, quantity = math.random(ids.users), math.random(ids.products), math.random(5)
-  return db:transaction(function()
-    local ok, cause, info = db:query("update products set stock = stock - $2 where id = $1", product, quantity)
-    if not ok then return nil, cause, info end
-    return db:query([[insert into orders (user_id, product_id, quantity, total)
-      select $1, id, $3::int, price * $3::int from products where id = $2]], user, product, quantity)
-  end)
-end
-
-local function slow(db)
-  return db:query([[select u.name, count(*), sum(o.total), pg_sleep(0.2) from users u join orders o on o.user_id = u.id
-    group by u.name order by 3 desc limit 5]])
-end
-
-local function choose()
-  local dice = math.random()
-  if dice < options.slow then return "slow", slow end
-  if dice < options.slow + options.write then return "write", write end
-  if dice < options.slow + options.write + 0.3 then return "join", join end
-  return "read", read
-end
-
-local began = dbobs.monotonic()
-local duration = dbobs.duration(options.duration)
-local stop_at = duration > 0 and began + duration or math.huge
-local counts = { read = 0, join = 0, write = 0, slow = 0, errors = 0, reconnects = 0 }
-local total_seconds, slowest = 0, 0
-
--- Connects, again and again with growing pauses while the server is away. Any other refusal ends the load.
-local function connect()
-  local pause = 0.1
-  while true do
-    local db, cause, info = dbobs.postgres.connect(server)
-    if not db and not info.retryable then error(cause, 0) end
-    dbobs.log.condition("load", db == nil, "warn", "the server is away", { error = cause })
-    if db then return db end
-    if dbobs.monotonic() >= stop_at then return nil end
-    dbobs.sleep(pause)
-    pause = math.min(pause * 2, 5)
-  end
-end
-
-local function highest_ids(db)
-  local rows, cause, info = db:query "select (select max(id) from users) users, (select max(id) from products) products"
-  if rows and rows[1].users and rows[1].products then return rows[1] end
-  if info and info.lost then return nil end
-  error((cause or "the tables are empty") .. "; users, products and orders are needed: add create=true", 0)
-end
-
-local function transact(db, ids)
-  local kind, run = choose()
-  local start = dbobs.monotonic()
-  local ok, cause, info = run(db, ids)
-  local seconds = dbobs.monotonic() - start
-  if ok then
-    counts[kind] = counts[kind] + 1
-    total_seconds, slowest = total_seconds + seconds, math.max(slowest, seconds)
-  elseif not info.lost then
-    counts.errors = counts.errors + 1
-    dbobs.log.warn("a transaction failed", { kind = kind, error = cause })
-  end
-end
-
--- One connection's load, at its share of the rate.
-local function work()
-  local period = options.rate > 0 and options.connections / options.rate or 0
-  local due = dbobs.monotonic() + math.random() * period
-  local db, ids
-  while dbobs.monotonic() < stop_at do
-    if not db or not db:alive() then
-      if db then counts.reconnects = counts.reconnects + 1 end
-      db = connect()
-      ids = db and highest_ids(db)
-    end
-    if ids then transact(db, ids) end
-    -- What is late is made up for, but not more than a second of it: that would be a flood after an outage.
-    due = math.max(due + period, dbobs.monotonic() - 1)
-    dbobs.sleep(math.max(math.min(due, stop_at) - dbobs.monotonic(), 0))
-  end
-  if db then db:close() end
-end
-
-local function create_tables()
-  local db = connect()
-  assert(db:query(TABLES))
-  db:close()
-end
-
-if options.create then create_tables() end
-local workers, failure = {}, nil
-for i = 1, options.connections do
-  workers[i] = dbobs.spawn(function()
-    local ok, cause = pcall(work)
-    if not ok then failure, stop_at = failure or cause, 0 end
-  end)
-end
-local stopped, why = pcall(function()
-  for _, worker in ipairs(workers) do dbobs.join(worker) end
-end)
-for _, worker in ipairs(workers) do dbobs.cancel(worker) end
-
-local done = counts.read + counts.join + counts.write + counts.slow
-local seconds = dbobs.monotonic() - began
-dbobs.log.info("load: done", {
-  reads = counts.read, joins = counts.join, writes = counts.write, slow = counts.slow, errors = counts.errors,
-  reconnects = counts.reconnects, seconds = ("%.1f"):format(seconds), per_second = ("%.1f"):format(done / seconds),
-  mean_ms = ("%.2f"):format(done > 0 and total_seconds / done * 1e3 or 0), slowest_ms = ("%.0f"):format(slowest * 1e3),
-})
-if failure then error(failure, 0) end
-if not stopped then error(why, 0) end

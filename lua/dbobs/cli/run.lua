@@ -4,6 +4,7 @@ local output = require "dbobs.output"
 local pipeline = require "dbobs.pipeline"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
+local workload = require "dbobs.load.workload"
 
 local M = {}
 
@@ -14,12 +15,17 @@ Runs a pipeline until SIGTERM or SIGINT, which drain and end with exit code 0; a
 the file again, once it has been read to its end; one with an error leaves the old one running. A FILE that is not there
 is taken from the binary.
 
+A FILE that is a load test also takes a first word: prepare, run or cleanup; `dbobs run FILE --help` lists its options.
+
+  --compare A B    what changed between two load tests, by the files that json= wrote
   --once           run each collector once, then end; exit code 1 when one failed
   --to kafka|stdout  where records go; stdout prints one JSON object a line and needs no broker
   --for DURATION   end after this time
 ]]
 
-M.options = { ["--once"] = "boolean", ["--to"] = { one = { "kafka", "stdout" } }, ["--for"] = "duration" }
+M.options = {
+  ["--compare"] = "string", ["--once"] = "boolean", ["--to"] = { one = { "kafka", "stdout" } }, ["--for"] = "duration",
+}
 
 -- How long the tasks may take to end, and what they sent to be delivered, when dbobs is told to stop.
 local STOP_SECONDS, FLUSH_SECONDS = 10, 20
@@ -40,8 +46,9 @@ end
 local function start_script(chunk)
   local outcome = {}
   outcome.task = task.spawn(function()
-    local ok, failure = xpcall(chunk, with_traceback)
-    outcome.failure = not ok and failure ~= task.CANCELLED and failure or nil
+    local ok, value = xpcall(chunk, with_traceback)
+    outcome.failure = not ok and value ~= task.CANCELLED and value or nil
+    outcome.value = ok and value or nil
   end)
   return outcome
 end
@@ -145,6 +152,12 @@ local function continue(given)
 end
 
 function M.run(arguments, given)
+  if given.compare then
+    local second = table.remove(arguments)
+    if not second then return nil, "--compare takes two files: --compare A.json B.json" end
+    local ok, problem = require("dbobs.load.compare").run(given.compare, second)
+    return ok and 0 or fail(problem)
+  end
   local path = table.remove(arguments, 1)
   if not path then return nil, "which FILE? For example: dbobs run pipelines/pg.lua" end
   local ok, problem = pipeline.set_arguments(arguments)
@@ -164,7 +177,24 @@ function M.run(arguments, given)
     stop {}
     return fail("the pipeline raised an error: " .. outcome.failure.cause, { traceback = outcome.failure.traceback })
   end
+  if workload.is(outcome.value) then
+    local texts = pipeline.given()
+    texts.duration = texts.duration or (given["for"] and tostring(given["for"]))
+    return require("dbobs.load.control").main(outcome.value, path, pipeline.command or "run", texts)
+  end
   return continue(given)
+end
+
+--- The options of a load test, for --help behind its file. Returns whether the file is one.
+---@param arguments string[]
+function M.help(arguments)
+  local source = arguments[1] and pipeline.load(arguments[1])
+  if not source then return false end
+  pipeline.set_arguments {}
+  local ok, value = pcall(source.chunk)
+  if not ok or not workload.is(value) then return false end
+  sys.write(require("dbobs.load.options").help(value, arguments[1]))
+  return true
 end
 
 return M
