@@ -29,7 +29,7 @@ demo: build ## a throwaway PostgreSQL, its telemetry decoded on the terminal
 	@./build.sh install demo
 	@tests/demo.sh
 
-bench: build ## figures beside a peer's: producing, start-up, idle, scrapes, statements, logs (or one: make bench-metrics)
+bench: build ## figures beside a peer's: producing, start-up, idle, scrapes, statements, logs, load tests (or one: make bench-metrics)
 	@./build.sh install bench
 	@./build.sh glibc
 	@DBOBS_GLIBC=$(CURDIR)/build/glibc/dbobs tests/bench/run.sh

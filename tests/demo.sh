@@ -55,9 +55,9 @@ done
 address=$(cat "$dir/broker")
 echo "$address"
 
-say "dbobs run pipelines/load/oltp.lua: a little load"
+say "dbobs run pipelines/load/simulator.lua: a little load"
 PGHOST=$host PGPORT=$port PGUSER=postgres PGPASSWORD=postgres PGDATABASE=app \
-    "$dbobs" run pipelines/load/oltp.lua rate=20 duration=$((seconds + 30)) >"$dir/load.log" 2>&1 &
+    "$dbobs" run pipelines/load/simulator.lua rate=20 duration=$((seconds + 30)) >"$dir/load.log" 2>&1 &
 load=$!
 
 say "dbobs run pipelines/pg.lua: metrics, statements and log events, every 5 s (logs of dbobs below are its own)"
