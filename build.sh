@@ -13,7 +13,7 @@ packages_build="binutils bison=bison bzip2=bzip2 ca-certificates debian-archive-
     libc6-dev linux-libc-dev make=make musl-tools patch=patch perl=perl protobuf-c-compiler xz-utils=xz"
 packages_demo="postgresql postgresql-contrib procps=ps util-linux"
 packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm
-    chromium=chromium pgbouncer=pgbouncer valgrind=valgrind kcat=kcat
+    chromium=chromium pgbouncer=pgbouncer valgrind=valgrind kcat=kcat python3-jsonschema
     clang=clang libclang-rt-14-dev"
 packages_bench="$packages_test kcat=kcat rsyslog=rsyslogd rsyslog-kafka sysbench=sysbench time=/usr/bin/time"
 packages_lint="clang-format=clang-format cppcheck=cppcheck lua-check=luacheck shellcheck=shellcheck"

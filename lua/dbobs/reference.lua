@@ -94,7 +94,12 @@ end
 -- What the line below a block defines: {owner, name, method, params | alias}; params of a plain value are unknown.
 local function parse_definition(line)
   local owner, mark, name, params = line:match "^function ([%w_]+)([.:])([%w_]+)%((.-)%)"
-  if owner then return { owner = owner, name = name, method = mark == ":", params = names_in(params) } end
+  if owner then
+    local names = names_in(params)
+    local method = mark == ":" or names[1] == "_"
+    if names[1] == "_" then table.remove(names, 1) end
+    return { owner = owner, name = name, method = method, params = names }
+  end
   params = line:match "^%s+__call = function%(([^)]*)%)"
   if params then
     local names = names_in(params)
@@ -226,8 +231,8 @@ end
 local function all_classes(read)
   local classes = {}
   for _, path in ipairs(sys.embedded_list "lua/dbobs/") do
-    local module = path:match "^lua/(dbobs/[%w_]+)%.lua$"
-    for _, class in ipairs(module and read(module:gsub("/", ".")).classes or {}) do classes[class.name] = class end
+    local module = path:match "^lua/(dbobs/[%w_/]+)%.lua$"
+    for _, class in ipairs(module and read((module:gsub("/", "."))).classes or {}) do classes[class.name] = class end
   end
   return classes
 end

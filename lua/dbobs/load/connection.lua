@@ -81,6 +81,7 @@ end
 
 --- Runs a statement with arguments for $1, $2, ...: nil, booleans, numbers, texts.
 ---@param sql string
+---@param ... any arguments
 ---@return integer|nil rows how many it returned or changed; nil inside a pipeline
 function connection:execute(sql, ...)
   local figure = self.known[sql] or learn(self, sql)
@@ -97,6 +98,7 @@ end
 
 --- Runs a statement and returns its rows, as dbobs.postgres does.
 ---@param sql string
+---@param ... any arguments
 ---@return table rows by column name
 function connection:rows(sql, ...)
   local figure = self.statements:get(sql)
@@ -111,6 +113,7 @@ function connection:rows(sql, ...)
 end
 
 --- Runs a text of several statements by the simple protocol.
+---@param sql string
 function connection:script(sql)
   check_sent(self, self.run:simple(sql))
   return finish(self)
@@ -173,6 +176,7 @@ function connection:copy(sql, data)
 end
 
 --- Listens to a channel; the next notification then comes from `notification`.
+---@param channel string
 function connection:listen(channel)
   return self:execute("listen " .. postgres.quote_identifier(channel))
 end

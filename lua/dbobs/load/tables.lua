@@ -73,6 +73,8 @@ function preparation:copy(name, columns, count, line)
 end
 
 --- Runs statements: a text that may hold several, or one with arguments.
+---@param sql string
+---@param ... any arguments
 function preparation:execute(sql, ...)
   if select("#", ...) == 0 then return self.db:script(sql) end
   return self.db:execute(sql, ...)

@@ -4,6 +4,7 @@ local logs = require "collectors.logs"
 local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
 local process = require "support.process"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local sessions = require "collectors.sessions"
 local task = require "dbobs.task"
@@ -142,5 +143,13 @@ describe("activity events", function()
     db:close()
     pool.close(current.target)
     server:psql "drop role nosy"
+  end)
+end)
+
+describe("all these records", function()
+  it("are as their JSON Schema says", function()
+    schema.verify(collector.shapes, {
+      "connection_stats", "deadlocks", "replication_lag", "xid_age", "replication_slot"
+    })
   end)
 end)

@@ -6,6 +6,7 @@ local logs = require "collectors.logs"
 local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
 local process = require "support.process"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local task = require "dbobs.task"
 
@@ -392,3 +393,12 @@ end
 for _, major in ipairs { 13, 18 } do
   describe("activity events of version " .. major, function() tell_events(major) end)
 end
+
+describe("all these records", function()
+  it("are as their JSON Schema says", function()
+    schema.verify(collector.shapes, {
+      "connection_stats", "long_transaction", "idle_in_transaction", "blocked", "replication_slot",
+      "statements_reset"
+    })
+  end)
+end)

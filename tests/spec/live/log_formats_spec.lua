@@ -4,6 +4,7 @@ local collector = require "support.collector"
 local logs = require "collectors.logs"
 local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local task = require "dbobs.task"
 
@@ -44,7 +45,7 @@ local function records_of(server, name)
   pool.close(current.target)
   assert.is_nil(late)
   for i = #seen, last + 1, -1 do seen[i] = nil end
-  return seen
+  return collector.keep(seen)
 end
 
 -- What stderr has under no escape of the prefix above, or under a count of its own.
@@ -94,3 +95,9 @@ for _, major in ipairs { 13, 15, 18 } do
     end)
   end)
 end
+
+describe("all these records", function()
+  it("are as their JSON Schema says", function()
+    schema.verify(collector.shapes, { "log", "query_error" })
+  end)
+end)

@@ -8,6 +8,7 @@ local memory = require "dbobs.core.memory"
 local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
 local process = require "support.process"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local support = require "support.kafka"
 local tail = require "dbobs.tail"
@@ -117,13 +118,13 @@ describe("the log of a server", function()
     local wanted = { "query_error", "authentication_failure", "connection", "deadlock", "checkpoint", "vacuum",
       "lock_wait",
       "temp_file", "slow_query", "plan", "log" }
-    local types = types_of(collect(follow(of.log), function(seen)
+    local types = types_of(collector.keep(collect(follow(of.log), function(seen)
       local types = types_of(seen)
       for _, kind in ipairs(wanted) do
         if not types[kind] then return false end
       end
       return #types.plan >= 4
-    end, "events of every kind"))
+    end, "events of every kind")))
 
     local one = types.query_error[1]
     assert.same({ "22012", "division by zero", "select 1/0" },
@@ -432,5 +433,14 @@ describe("a script that follows a file", function()
       if not seen[i] then lost[#lost + 1] = i end
     end
     assert.equal("", table.concat(lost, " "))
+  end)
+end)
+
+describe("all these records", function()
+  it("are as their JSON Schema says", function()
+    schema.verify(collector.shapes, {
+      "query_error", "authentication_failure", "connection", "deadlock", "checkpoint", "vacuum", "lock_wait",
+      "temp_file", "slow_query", "plan", "log"
+    })
   end)
 end)

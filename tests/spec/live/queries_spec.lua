@@ -5,6 +5,7 @@ local memory = require "dbobs.core.memory"
 local postgres = require "dbobs.postgres"
 local queries = require "collectors.queries"
 local record = require "dbobs.record"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local task = require "dbobs.task"
 
@@ -298,5 +299,11 @@ describe("rows as records", function()
     assert.matches("^%[1.50,1.50,.*….*,1%]$", one.payload.list)
     assert.same({ ["payload.list"] = 25003 }, one.payload.truncated)
     assert.equal(2, one.payload.two)
+  end)
+end)
+
+describe("all these records", function()
+  it("are as their JSON Schema says", function()
+    schema.verify(collector.shapes, { "query" })
   end)
 end)

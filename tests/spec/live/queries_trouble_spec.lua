@@ -3,6 +3,7 @@ local collector = require "support.collector"
 local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
 local queries = require "collectors.queries"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local statements = require "support.statements"
 
@@ -156,5 +157,11 @@ describe("the queries collector", function()
     db:close()
     pool.close(one.target)
     servers.drop(tiny)
+  end)
+end)
+
+describe("all these records", function()
+  it("are as their JSON Schema says", function()
+    schema.verify(collector.shapes, { "query" })
   end)
 end)

@@ -4,6 +4,7 @@ local collector = require "support.collector"
 local pool = require "dbobs.pool"
 local postgres = require "dbobs.postgres"
 local process = require "support.process"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local sessions = require "collectors.sessions"
 local task = require "dbobs.task"
@@ -169,5 +170,11 @@ describe("samples of sessions", function()
     topics.sessions = "raw-sessions"
     topics.create(kafka)
     assert.equal(7 * days, made["raw-sessions"])
+  end)
+end)
+
+describe("all these records", function()
+  it("are as their JSON Schema says", function()
+    schema.verify(collector.shapes, { "session_sample" })
   end)
 end)

@@ -28,6 +28,22 @@ function M.run(collector, given, options)
   return current
 end
 
+--- One text of each shape of record that a collector sent: the same kind of event with the same fields.
+M.shapes = {}
+
+--- Keeps the shapes of records for support.schema.
+---@param records table[] as M.records returns them
+---@return table[] records
+function M.keep(records)
+  for _, record in ipairs(records) do
+    local names = { record.data_type, tostring(record.payload.event_type) }
+    for name, value in pairs(record.payload) do names[#names + 1] = name .. ":" .. type(value) end
+    table.sort(names)
+    M.shapes[table.concat(names, " ")] = record.text
+  end
+  return records
+end
+
 --- Collects once.
 ---@return table[] records decoded, in order, each with its key
 ---@return table run with what it told
@@ -35,7 +51,7 @@ function M.collect(collector, given, options)
   local current = M.run(collector, given, options)
   assert(collector.collect(current))
   pool.close(current.target)
-  return M.records(current.out), current
+  return M.keep(M.records(current.out)), current
 end
 
 --- Collects once more with the run of the collections before: its state is kept, its time is now.
@@ -44,7 +60,7 @@ end
 function M.again(current)
   current.time, current.batch, current.told = sys.wall(), sink.batch(), {}
   assert(current.collector.collect(current))
-  return M.records(current.out)
+  return M.keep(M.records(current.out))
 end
 
 --- What a memory sink holds, decoded.
