@@ -5,8 +5,8 @@ local servers = require "support.servers"
 
 local M = {}
 
--- Closes each object below: a field that the schema does not name is an error. What stands in $defs is not closed itself,
--- for it is put together with others.
+-- Closes each object below: a field that the schema does not name is an error. What stands in $defs is not closed
+-- itself, for it is put together with others.
 local function close(schema, in_definitions)
   if type(schema) ~= "table" then return end
   for name, inner in pairs(schema) do
@@ -22,8 +22,8 @@ local function close(schema, in_definitions)
   if schema.oneOf and schema.type == "object" and not in_definitions then schema.unevaluatedProperties = false end
 end
 
---- What is wrong with records, by proto/<name>.schema.json; "" when nothing is. Fields that the schema does not name are
---- errors here, though the schema allows them to its readers.
+--- What is wrong with records, by proto/<name>.schema.json; "" when nothing is. Fields that the schema does not name
+--- are errors here, though the schema allows them to its readers.
 ---@param name string
 ---@param texts string[] JSON texts
 ---@return string
