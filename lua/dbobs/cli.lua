@@ -95,7 +95,9 @@ local function dispatch(words)
   end
   if not arguments then return usage_error(name .. ": " .. given) end
   log.configure { format = given.log_format, level = given.log_level }
-  if given.help and not (command.help and command.help(arguments)) then sys.write(command.usage) end
+  if given.help and not (command.help and command.help(arguments)) then
+    require("dbobs.terminal").output():help(command.usage)
+  end
   if given.help then return 0 end
   local code, problem = command.run(arguments, given)
   if code == nil then return usage_error(name .. ": " .. tostring(problem)) end

@@ -120,6 +120,12 @@ function M.status(text)
   if before .. text ~= "" then sys.log(before .. text) end
 end
 
+--- Takes the status line away, before something is printed on standard output.
+function M.clear_status()
+  local blank = clear_status()
+  if blank ~= "" then sys.log(blank) end
+end
+
 --- Writes one event.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param message string

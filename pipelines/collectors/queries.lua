@@ -4,6 +4,7 @@ local dbobs = require "dbobs"
 
 local collector = {
   name = "queries",
+  extensions = { "pg_stat_statements" }, -- that `dbobs check` says how to have
   options = {
     -- Which statements: the first so many by a column (0: all); those called so often; those of some databases, like
     -- { "app", "shop_*" }; not those with texts like { "FETCH *", "*pg_catalog*" }.

@@ -1,7 +1,7 @@
 --- dbobs help: the commands, or one of them.
 local commands = require "dbobs.commands"
 local options = require "dbobs.options"
-local sys = require "dbobs.core.sys"
+local terminal = require "dbobs.terminal"
 
 local M = {}
 
@@ -29,16 +29,17 @@ Environment: PG* (libpq's), KAFKA_BOOTSTRAP_SERVERS, ENVIRONMENT, COLLECTION_INT
 M.options = {}
 
 function M.run(arguments)
+  if arguments[2] then return nil, ("unexpected '%s'"):format(arguments[2]) end
   local name = arguments[1]
   if not name then
-    sys.write(M.usage)
+    terminal.output():help(M.usage)
     return 0
   end
   local ok, command = pcall(require, "dbobs.cli." .. name)
   if not ok or type(command) ~= "table" then
     return nil, ("no command '%s'%s"):format(name, options.hint(name, commands))
   end
-  sys.write(command.usage)
+  terminal.output():help(command.usage)
   return 0
 end
 

@@ -197,63 +197,6 @@ describe("dbobs run --once --to stdout", function()
   end)
 end)
 
-describe("dbobs check", function()
-  local pg = servers.postgres()
-
-  it("tells what works", function()
-    local code, stdout, stderr = process.run({ "check", "pipelines/pg.lua" },
-      environment(pg, { KAFKA_BOOTSTRAP_SERVERS = "embedded" }))
-    assert.equal(0, code, stdout .. stderr)
-    for _, collector in ipairs { "metrics", "queries", "logs" } do
-      assert.matches("ok%s+127.0.0.1:%d+%s+" .. collector .. "%s+%d+ records", stdout)
-    end
-    assert.matches("ok%s+kafka", stdout)
-  end)
-
-  it("tells what is missing and how to get it", function()
-    local bare = servers.postgres { name = "bare", "--bare" }
-    bare:psql "drop role if exists nobody_special; create role nobody_special login password 'x'"
-    local code, stdout = process.run({ "check", "pipelines/pg.lua" }, environment(bare,
-      { KAFKA_BOOTSTRAP_SERVERS = "embedded", MONITOR_USER = "nobody_special", MONITOR_PASSWORD = "x" }))
-    assert.equal(1, code)
-    assert.matches("FAILED%s+127.0.0.1:%d+%s+queries", stdout)
-    assert.matches("GRANT pg_monitor TO nobody_special", stdout)
-    assert.matches("CREATE EXTENSION", stdout:upper())
-  end)
-
-  it("tells a log that could not be read", function()
-    local code, stdout = process.run({ "check", "pipelines/pg.lua" }, environment(pg,
-      { KAFKA_BOOTSTRAP_SERVERS = "embedded", POSTGRES_LOG_FILE = servers.directory() }))
-    assert.equal(1, code)
-    assert.matches("FAILED%s+127.0.0.1:%d+%s+logs%s+no file matches", stdout)
-  end)
-
-  it("tells how far behind a log is while another dbobs reads it", function()
-    local given = environment(pg, { KAFKA_BOOTSTRAP_SERVERS = "embedded", POSTGRES_LOG_FILE = pg.log,
-      DBOBS_STATE_DIR = servers.directory() })
-    local one = process.start({ "run", "pipelines/pg.lua" }, given)
-    process.until_true(function()
-      local text = servers.shell(("cat %s/*.logs.json 2>/dev/null"):format(given.DBOBS_STATE_DIR))
-      return (tonumber(text:match '"offset":(%d+)') or 0) > 0
-    end, "a position")
-    one:signal "STOP"
-    for _ = 1, 10 do pcall(pg.psql, pg, "select 1/0") end
-    local code, stdout, stderr = process.run({ "check", "pipelines/pg.lua" }, given)
-    one:signal "CONT"
-    assert.equal(0, code, stdout .. stderr)
-    assert.matches("postgresql%.json: [%d.]+ k?B behind %(%d+ s%), 1 file\n", stdout)
-    one:signal "TERM"
-    assert.equal(0, one:wait(), one:stderr())
-  end)
-
-  it("tells a broker that cannot be reached", function()
-    local code, stdout = process.run({ "check", "pipelines/pg.lua" },
-      environment(pg, { KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1" }))
-    assert.equal(1, code)
-    assert.matches("FAILED%s+kafka", stdout)
-  end)
-end)
-
 describe("dbobs run", function()
   local pg = servers.postgres()
 
