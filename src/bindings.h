@@ -25,6 +25,7 @@
     X(statements) \
     X(otlp) \
     X(decode) \
+    X(http) \
     X(random) \
     X(histogram) \
     X(thread) \

@@ -19,7 +19,7 @@ rm -rf "$logs"
 mkdir -p "$logs"
 
 if [ $# -gt 0 ]; then
-    "$DBOBS" test "$@" | tee "$logs/all"
+    "$DBOBS" test "$@" | tee "$logs/all" | sed '$d'
 else
     run_file() { # run_file SPEC
         local log=$logs/${1//\//_}
