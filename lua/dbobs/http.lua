@@ -182,9 +182,9 @@ end
 
 --- Serves HTTP/1.1 (RFC 9112) to clients that call this machine by the address, "localhost" or one of `hosts`; others
 --- are refused (403). At most 64 connections; a request has 10 s and 8 KiB for its head.
----@param given {address: string, handler: fun(request: dbobs.http.request), hosts: string[]|nil, background: boolean|nil}
----   address: "127.0.0.1:8080", port 0 for a free one; handler: returns a dbobs.http.answer, or nil when there is no
----   such thing (404); background: it does not keep a script from ending
+---@param given {address: string, handler: function, hosts: string[]|nil, background: boolean|nil}
+---   address: "127.0.0.1:8080", port 0 for a free one; handler: given a dbobs.http.request it returns a
+---   dbobs.http.answer, or nil when there is no such thing (404); background: it does not keep a script from ending
 ---@return dbobs.http.server|nil server, string|nil cause "http.serve: ...", which names the process that has the port
 function M.serve(given)
   options.check(given, { address = "string", handler = "function", hosts = "table",
