@@ -94,6 +94,20 @@ check_leftovers() {
     return 0
 }
 
+# Links of documents to files lead to files that are there.
+check_links() {
+    local file link bad=0
+    for file in $(files '*.md'); do
+        while read -r link; do
+            [ -e "$(dirname "$file")/${link%%#*}" ] || {
+                echo "$file: a link leads nowhere: $link" >&2
+                bad=1
+            }
+        done < <(grep -oE '\]\([^)#][^)]*\)' "$file" | sed -E 's/^\]\((.*)\)$/\1/' | grep -vE '^[a-z]+:')
+    done
+    return $bad
+}
+
 check_top() {
     local entry bad=0
     for entry in $(files . | cut -d/ -f1 | sort -u); do
@@ -117,6 +131,7 @@ check "primitives know no Lua" check_primitives
 check "one resume" once lua_resume
 check "one yield" once lua_yield
 check "nothing left to do in the sources" check_leftovers
+check "links of documents" check_links
 check "top folder" check_top
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
