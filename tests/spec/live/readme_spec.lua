@@ -46,6 +46,24 @@ describe("the README", function()
     }, { directory = dir, command = servers.quote(servers.shell("pwd"):match "%S+" .. "/tests/readme.sh") })
     wait_long(one)
     assert.matches('{"topic":"raw%-queries"', process.read(dir .. "/records.json"))
+
+    -- What it shows as output is what came.
+    local function plain(line)
+      return (line:gsub(kafka.bootstrap, "localhost:9092"):gsub("localhost:" .. pg.port, "localhost")
+        :gsub("localhost:app", "localhost:postgres"):gsub("%d[%d.]*", "0"):gsub("%s+", " "))
+    end
+    local came = {}
+    for line in (one:stdout() .. one:stderr()):gmatch "[^\n]+" do came[#came + 1] = plain(line) end
+    local shown = 0
+    for _, block in ipairs(blocks_of "README.md") do
+      for _, line in ipairs(block.kind == "text" and block.lines or {}) do
+        local wanted, found = plain(line):gsub("%s?%.%.%.$", ""), line:match "^%s*$" ~= nil
+        for _, other in ipairs(came) do found = found or other:sub(1, #wanted) == wanted end
+        assert.is_true(found, ("README.md:%d: nothing printed: %s"):format(block.line, line))
+        shown = shown + 1
+      end
+    end
+    assert.is_true(shown >= 10)
     servers.drop(pg)
   end)
 
@@ -59,7 +77,7 @@ describe("the README", function()
 
   it("fences every shell command, as one that is run", function()
     local known = { ["sh"] = true, ["sh background"] = true, ["sh up"] = true, ["sh ci"] = true, lua = true,
-      text = true }
+      text = true, ["text up"] = true }
     local blocks, prose = blocks_of "README.md"
     local commands = 0
     for _, block in ipairs(blocks) do
