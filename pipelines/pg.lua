@@ -14,6 +14,9 @@ local kafka = dbobs.kafka {
 -- How often; seconds or a text like "30s" or "5m".
 local every = dbobs.env("COLLECTION_INTERVAL", "30s")
 
+-- How dbobs is, for `dbobs health` and health checks: 200 when all is well, 503 with the reasons when not. "off": not.
+dbobs.health { address = dbobs.env("HEALTH_ADDRESS", "127.0.0.1:13133") }
+
 -- Topics that do not exist are created with the contract's retention. Set this to false where somebody else makes them.
 local create_topics = true
 

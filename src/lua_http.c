@@ -1,7 +1,8 @@
-// Binding "dbobs.core.http": a server and its requests. Nothing here waits: what is not there yet is `false`, and
-// server and request can be waited for. The userdata hold structs of http.h.
+// Binding "dbobs.core.http": a server and its requests, and a question to another one. Nothing here waits: what is not
+// there yet is `false`, and each of them can be waited for. The userdata hold structs of http.h and ask.h.
 #include <string.h>
 
+#include "ask.h"
 #include "bindings.h"
 #include "http.h"
 #include "luax.h"
@@ -9,9 +10,11 @@
 
 #define SERVER_CLASS "dbobs.http"
 #define REQUEST_CLASS "dbobs.http_request"
+#define ASK_CLASS "dbobs.ask"
 #define MOST_HEADERS 32
+#define MOST_ANSWER (16 * 1024 * 1024)
 
-// http(address, port) -> server | nil, error, whether the port is taken
+// listen(address, port) -> server | nil, error, whether the port is taken
 static int l_listen(lua_State *lua) {
     const char *address = luaL_checkstring(lua, 1);
     lua_Integer port = luaL_checkinteger(lua, 2);
@@ -129,6 +132,43 @@ static int l_request_close(lua_State *lua) {
     return 0;
 }
 
+// ask(address, port, text) -> question | nil, error
+static int l_ask(lua_State *lua) {
+    const char *address = luaL_checkstring(lua, 1);
+    int port = (int)luaL_checkinteger(lua, 2);
+    size_t len;
+    const char *text = luaL_checklstring(lua, 3, &len);
+    char error[256];
+    struct ask *ask = ask_new(&vm_of(lua)->loop, address, port, text, len, MOST_ANSWER, error, sizeof error);
+    if (!ask) return luax_fail(lua, "%s", error);
+    luax_box(lua, ASK_CLASS, ask);
+    return 1;
+}
+
+// :answer() -> false while it is not there | the whole of it | nil, error
+static int l_ask_answer(lua_State *lua) {
+    const char *text;
+    size_t len;
+    int there = ask_answer(luax_boxed(lua, ASK_CLASS), &text, &len);
+    if (there < 0) return luax_fail(lua, "%s", text);
+    if (there) lua_pushlstring(lua, len ? text : "", len);
+    else lua_pushboolean(lua, 0);
+    return 1;
+}
+
+// :close()
+static int l_ask_close(lua_State *lua) {
+    struct ask **box = luaL_checkudata(lua, 1, ASK_CLASS), *ask = *box;
+    *box = NULL;
+    if (ask) ask_close(ask);
+    return 0;
+}
+
+static void *ended_of(void *userdata) {
+    struct ask *ask = *(struct ask **)userdata;
+    return ask ? ask_ended(ask) : NULL;
+}
+
 static void *news_of(void *userdata) {
     struct http_server *server = *(struct http_server **)userdata;
     return server ? http_news(server) : NULL;
@@ -150,11 +190,20 @@ static const luaL_Reg request_methods[] = {
 
 static const luaL_Reg request_meta[] = {{"__gc", l_request_close}, {NULL, NULL}};
 
+static const luaL_Reg ask_methods[] = {{"answer", l_ask_answer}, {"close", l_ask_close}, {NULL, NULL}};
+
+static const luaL_Reg ask_meta[] = {{"__gc", l_ask_close}, {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"listen", l_listen}, {"ask", l_ask}, {NULL, NULL}};
+
 int luaopen_dbobs_http(lua_State *lua) {
     luax_class(lua, SERVER_CLASS, methods, meta);
     luax_offer(lua, LUAX_WAKEUP, news_of);
     luax_class(lua, REQUEST_CLASS, request_methods, request_meta);
     luax_offer(lua, LUAX_WAKEUP, changed_of);
-    lua_pushcfunction(lua, l_listen);
+    luax_class(lua, ASK_CLASS, ask_methods, ask_meta);
+    luax_offer(lua, LUAX_WAKEUP, ended_of);
+    lua_newtable(lua);
+    luaL_register(lua, NULL, functions);
     return 1;
 }

@@ -15,6 +15,7 @@
 #include "counters.h"
 #include "embed.h"
 #include "luax.h"
+#include "notify.h"
 #include "version.h"
 #include "vm.h"
 #include "write.h"
@@ -55,6 +56,14 @@ static int l_write(lua_State *lua) {
 // log(text) -> true | nil, error: to standard error in one write, so that lines of several threads do not mix
 static int l_log(lua_State *lua) {
     return write_text(lua, STDERR_FILENO);
+}
+
+// notify(text) -> true | false: nobody asked | nil, error: tells systemd, see notify.h
+static int l_notify(lua_State *lua) {
+    int sent = notify_send(luaL_checkstring(lua, 1));
+    if (sent < 0) return luax_fail(lua, "notify: %s", strerror(errno));
+    lua_pushboolean(lua, sent);
+    return 1;
 }
 
 // is_terminal(fd number) -> boolean
@@ -253,6 +262,7 @@ static const luaL_Reg functions[] = {
     {"shift_wall", l_shift_wall},
     {"write", l_write},
     {"log", l_log},
+    {"notify", l_notify},
     {"is_terminal", l_is_terminal},
     {"columns", l_columns},
     {"cpu", l_cpu},

@@ -191,7 +191,7 @@ function M.serve(given)
     background = "boolean" }, "dbobs.http.serve", 2)
   local host, port = M.address(given.address or "")
   if not host then error("dbobs.http.serve: " .. port, 2) end
-  local object, cause, in_use = core(host, port)
+  local object, cause, in_use = core.listen(host, port)
   if not object then
     local who = in_use and M.listener(port)
     return nil, ("http.serve: cannot listen on %s: %s%s"):format(given.address, cause,
@@ -203,6 +203,33 @@ function M.serve(given)
   self.spawn = given.background and task.background or task.spawn
   self.task = self.spawn(run, self)
   return self
+end
+
+local function answer_of(question)
+  while true do
+    local text, cause = question:answer()
+    if text ~= false then return text, cause end
+    task.wait(question)
+  end
+end
+
+--- Asks a server of ours.
+---@param address string "127.0.0.1:13133"
+---@param path string
+---@param timeout string|number duration
+---@return integer|nil status, string body, or why there is no answer
+function M.get(address, path, timeout)
+  local host, port = M.address(address)
+  if not host then error("dbobs.http.get: " .. port, 2) end
+  local question, cause = core.ask(host, port, ("GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n"):format(path))
+  if not question then return nil, ("http.get: %s: %s"):format(address, cause) end
+  local text
+  text, cause = task.deadline(timeout, answer_of, question)
+  question:close()
+  if not text then return nil, ("http.get: %s: %s"):format(address, cause) end
+  local status, body = text:match "^HTTP/1%.%d (%d%d%d)[^\r\n]*\r\n.-\r\n\r\n(.*)$"
+  if not status then return nil, ("http.get: %s: what answers there does not speak HTTP"):format(address) end
+  return tonumber(status), body
 end
 
 return M

@@ -26,6 +26,7 @@ local FIELDS = {
   collect = { "dbobs.collect", "collect" },
   each = { "dbobs.collect", "each" },
   targets = { "dbobs.targets", "new" },
+  health = { "dbobs.health", "serve" },
   batch = { "dbobs.sink", "batch" },
   send = { "dbobs.sink", "send" },
   load = { "dbobs.load" },

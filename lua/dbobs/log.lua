@@ -173,7 +173,7 @@ end
 function M.condition(key, active, level, message, fields)
   local now, known = sys.monotonic(), conditions[key]
   if active and not known then
-    conditions[key] = { since = now, told = now, message = message, fields = fields }
+    conditions[key] = { key = key, level = level, since = now, told = now, message = message, fields = fields }
     M.event(level, message, fields)
   elseif active and now - known.told >= REMIND_SECONDS then
     known.told = now
@@ -182,6 +182,19 @@ function M.condition(key, active, level, message, fields)
     conditions[key] = nil
     M.event("info", "over: " .. known.message, with_age(known.fields, known.since))
   end
+end
+
+--- What lasts now, the longest first.
+---@return {key: string, level: string, message: string, fields: table|nil, since: number}[] since: sys.monotonic()
+---@package
+function M.conditions()
+  local list = {}
+  for _, known in pairs(conditions) do list[#list + 1] = known end
+  table.sort(list, function(a, b)
+    if a.since ~= b.since then return a.since < b.since end
+    return a.key < b.key
+  end)
+  return list
 end
 
 --- Forgets the conditions of a target that is no more: they are neither told as over nor again.

@@ -62,6 +62,36 @@ function M.check_delivery(job)
     "records were not delivered", fields(job, { error = first, records = failures }))
 end
 
+---@class dbobs.job_status how one part of a job is doing; times in microseconds since 1970
+---@field started number
+---@field runs integer
+---@field errors integer
+---@field last_success number|nil the end of the last run that was not a failure; of a follower: of its last quiet time
+---@field error string|nil of the last run, or attempt to follow, if it failed, or a part of it
+---@field error_time number|nil
+---@field next_run number|nil
+---@field stopped boolean|nil it is not started again
+
+--- How a part of a job is doing, see dbobs.health.
+---@param job table
+---@param part "collect"|"follow"
+---@return dbobs.job_status
+function M.status(job, part)
+  job.status = job.status or {}
+  job.status[part] = job.status[part] or { started = sys.wall(), runs = 0, errors = 0 }
+  return job.status[part]
+end
+
+local function note_end(job, part, ok, cause)
+  local status, now = M.status(job, part), sys.wall()
+  if ok then status.last_success = now else status.errors = status.errors + 1 end
+  status.error, status.error_time = cause, cause and now
+end
+
+local function note_next(job, seconds)
+  M.status(job, "collect").next_run = sys.wall() + seconds * 1e6
+end
+
 --- One collection, within its deadline.
 ---@param job table
 ---@return boolean ok, string|nil cause, string|nil traceback
@@ -77,6 +107,9 @@ function M.once(job)
   job.batches[#job.batches + 1] = current.batch
   count(job, "runs")
   if not ok then count(job, "errors") end
+  local status = M.status(job, "collect")
+  status.runs = status.runs + 1
+  note_end(job, "collect", ok, cause or (current.failed_parts > 0 and "a part failed: see the log" or nil))
   if ok and current.failed_parts > 0 then return false, nil end
   return ok, cause, traceback
 end
@@ -128,6 +161,7 @@ local function collect_regularly(job, offset)
   local period = job.options.every
   local tick = sys.monotonic() + offset
   local due, failures = tick, 0
+  note_next(job, offset)
   while true do
     timer.sleep(math.max(due - sys.monotonic(), 0))
     local ok, cause, traceback = M.once(job)
@@ -136,23 +170,28 @@ local function collect_regularly(job, offset)
     if skipped > 0 then count(job, "ticks_skipped", skipped) end
     failures = (ok or not cause) and 0 or failures + 1
     due = failures > 0 and math.min(tick, now + backoff(failures, period)) or tick
+    note_next(job, due - now)
     tell(job, "collect", ok, cause, traceback, due - now)
   end
 end
 
 local function follow(job)
   local failures = 0
+  M.status(job, "follow")
   while true do
     local began = sys.monotonic()
     local settled = task.background(function()
       timer.sleep(SETTLED)
+      note_end(job, "follow", true)
       tell(job, "follow", true)
     end)
     local ok, cause, traceback, final = protected(job.collector.follow, run.new(job, job.options.to))
     task.cancel(settled)
     if ok then return end
     count(job, "errors")
+    note_end(job, "follow", false, cause)
     if final then
+      M.status(job, "follow").stopped = true
       log.error("collector stopped for good", fields(job, { error = cause }))
       return
     end

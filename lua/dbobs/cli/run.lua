@@ -1,4 +1,5 @@
 --- dbobs run: a pipeline, a load test or any script.
+local health = require "dbobs.health"
 local log = require "dbobs.log"
 local output = require "dbobs.output"
 local pipeline = require "dbobs.pipeline"
@@ -120,10 +121,14 @@ local function run_once(collect)
   return (well or not ended) and closed and 0 or 1
 end
 
-local function run_collectors(collect, given)
+local function run_collectors(collect, given, reloads)
   if given.once then return run_once(collect) end
+  local well, cause = health.start()
+  if not well and not reloads then return fail(cause) end
+  if not well then log.error(cause) end
   log.info("running", { collectors = collect.start() })
   wait_for(function() return false end, given["for"])
+  health.stopping()
   log.info("stopping: draining what was collected")
   collect.stop(STOP_SECONDS)
   local drained = stop {}
@@ -144,7 +149,7 @@ local function continue(given)
   local problem = pipeline.unused_arguments()
   if problem then return fail(problem) end
   wait_for(function() return (sys.order()) end)
-  if collects then return run_collectors(collect, given) end
+  if collects then return run_collectors(collect, given, reloads) end
   if given.once then return fail "the file asks for no collector: there is nothing to run once" end
   -- The main task itself is one of those counted.
   wait_for(function() return task.count() <= 1 end, given["for"])
