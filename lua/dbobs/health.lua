@@ -7,8 +7,8 @@
 ---   - bytes of rotated log files are at risk, because Kafka has taken nothing of a log for 30 s.
 --- A part that fails while the rest of a collection is sent is shown, and is no reason.
 ---
---- Whoever asks by another name than the address or "localhost" is refused (403); so a probe of Kubernetes, which asks by
---- the pod's address, needs the header "Host: localhost", and dbobs.health the address "0.0.0.0:13133".
+--- Whoever asks by another name than the address or "localhost" is refused (403); so a probe of Kubernetes, which asks
+--- by the pod's address, needs the header "Host: localhost", and dbobs.health the address "0.0.0.0:13133".
 local cjson = require "cjson"
 local counters = require "dbobs.counters"
 local http = require "dbobs.http"
@@ -141,7 +141,9 @@ local function describe_conditions(reasons)
   local list = {}
   for _, known in ipairs(log.conditions()) do
     local fields = {}
-    for name, value in pairs(known.fields or {}) do fields[name] = type(value) == "number" and value or tostring(value) end
+    for name, value in pairs(known.fields or {}) do
+      fields[name] = type(value) == "number" and value or tostring(value)
+    end
     list[#list + 1] = { level = known.level, message = known.message, fields = fields,
       lasts_seconds = math.floor(sys.monotonic() - known.since) }
     local kafka = known.key:find "^kafka/%d+/down$" or known.key:find "^kafka/%d+/failing$"

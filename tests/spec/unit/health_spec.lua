@@ -174,7 +174,7 @@ describe("health over HTTP", function()
     assert.equal(0, stop(one))
   end)
 
-  it("tells systemd that it is ready, that it lives, and that it stops; not that it lives when its loop hangs", function()
+  it("tells systemd that it is ready, lives and stops; not that it lives when its loop hangs", function()
     local directory = servers.directory()
     local socket = directory .. "/notify"
     local listener = process.start({ "-c", [[
