@@ -8,6 +8,7 @@ local logs = require "collectors.logs"
 local memory = require "dbobs.core.memory"
 local process = require "support.process"
 local record = require "dbobs.core.record"
+local schema = require "support.schema"
 local servers = require "support.servers"
 local tail = require "dbobs.tail"
 local task = require "dbobs.task"
@@ -55,6 +56,12 @@ describe("the filter of a server log", function()
     line { error_severity = "WARNING" }, line { error_severity = "ERROR", statement = "select", state_code = "22000" },
     line { error_severity = "FATAL", state_code = "28P01" }, "no JSON",
   }
+
+  it("lets lines pass that are no records, as their JSON Schema has them", function()
+    local _, value = parser_of({}):read "no JSON"
+    assert.is_true(cjson.decode(value).payload.unparsed)
+    assert.equal("", schema.problems("raw-logs", { value }))
+  end)
 
   it("is none when nothing is left out", function()
     assert.is_nil(log_filter.filter(given_of {}))
@@ -173,11 +180,12 @@ describe("a server log with a filter or a function", function()
           error_severity = i == 20 and "ERROR" or "LOG" }
       end
     end
-    local kept, errors, dropped, told = 0, 0, 0, 0
+    local kept, errors, dropped, told, texts = 0, 0, 0, 0, {}
     for _, value in ipairs(records(lines, { rate = 10 })) do
       local one = cjson.decode(value)
       if one.payload.dropped_events then
         told = told + 1
+        texts[told] = value
         dropped = dropped + one.payload.dropped_events
         assert.equal("log", one.payload.event_type)
         assert.matches("^s/%d+/dropped$", one.payload.uid)
@@ -188,6 +196,7 @@ describe("a server log with a filter or a function", function()
         errors = errors + (one.tags.log_level == "error" and 1 or 0)
       end
     end
+    assert.equal("", schema.problems("raw-logs", texts))
     assert.equal(30, errors)
     -- Ten a second of 29.8 seconds and five seconds' worth of burst: of 600.
     assert.is_true(kept >= 330 and kept <= 350, kept)

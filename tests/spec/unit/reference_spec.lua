@@ -21,8 +21,14 @@ end
 
 local function is_internal(module, name)
   local text = sys.embedded("lua/" .. module:gsub("%.", "/") .. ".lua")
-  local before = (text:match("(.-)\nfunction M%." .. name .. "%(") or text:match("(.-)\nM%." .. name .. " =") or "")
-  return (before:match "\n([^\n]*)$" or ""):find "^%-%-%-@package" ~= nil
+  local before = ""
+  for line in text:gmatch "[^\n]*" do
+    if line:find("function M." .. name .. "(", 1, true) == 1 or line:find("M." .. name .. " =", 1, true) == 1 then
+      return before:find "^%-%-%-@package" ~= nil
+    end
+    if line ~= "" then before = line end
+  end
+  return false
 end
 
 -- Every upvalue of functions, through tables and functions of the same module: finds the tables that are classes.
