@@ -39,8 +39,9 @@ describe("the README", function()
     local dir = servers.directory()
     servers.shell(("mkdir %s/bin && ln -s %s %s/bin/dbobs"):format(dir, servers.quote(servers.shell(
       "readlink -f " .. servers.quote(process.dbobs)):match "%S+"), dir))
+    local port = servers.shell("bash -c '. tests/servers/lib.sh; free_port'"):match "%d+"
     local one = process.start({}, {
-      PATH = dir .. "/bin:" .. os.getenv "PATH", HOME = dir,
+      HEALTH_ADDRESS = "127.0.0.1:" .. port, PATH = dir .. "/bin:" .. os.getenv "PATH", HOME = dir,
       PGPORT = pg.port, PGUSER = pg.user, PGPASSWORD = pg.password,
       README_BROKERS = kafka.bootstrap, README_DURATION = "2s", README_LIMIT = "60s",
     }, { directory = dir, command = servers.quote(servers.shell("pwd"):match "%S+" .. "/tests/readme.sh") })
