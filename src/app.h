@@ -20,6 +20,8 @@ struct app {
     struct vm *closing;  // vms that have finished and still wait for a worker
     volatile sig_atomic_t stop_signals;
     volatile sig_atomic_t reload_signals;
+    volatile sig_atomic_t takes_interrupts;  // a prompt takes SIGINT, and counts it here
+    volatile sig_atomic_t interrupts;
 };
 
 #endif

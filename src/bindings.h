@@ -30,7 +30,8 @@
     X(histogram) \
     X(thread) \
     X(pacer) \
-    X(memory)
+    X(memory) \
+    X(prompt)
 // clang-format on
 
 #define DECLARE_BINDING(name) int luaopen_dbobs_##name(lua_State *lua);

@@ -24,6 +24,18 @@ static void on_stop(int number) {
     wake_all();
 }
 
+static void on_interrupt(int number) {
+    struct app *app = the_app;
+    if (!app->takes_interrupts) {
+        on_stop(number);
+        return;
+    }
+    // Whoever presses it a third time is not heard: something does not end.
+    if (app->interrupts++ >= 2) _exit(128 + number);
+    if (app->active) vm_interrupt(app->active);
+    wake_all();
+}
+
 static void on_reload(int number) {
     (void)number;
     the_app->reload_signals++;
@@ -66,7 +78,7 @@ int main(int argc, char **argv) {
     app.active = vm_new(&app, true, NULL, NULL);
     if (!app.active) return EXIT_FAILURE;
     install(SIGTERM, on_stop);
-    install(SIGINT, on_stop);
+    install(SIGINT, on_interrupt);
     install(SIGHUP, on_reload);
     int code = loop_run(&app);
     install(SIGTERM, SIG_IGN);

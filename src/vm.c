@@ -181,6 +181,18 @@ void vm_wake(struct vm *vm) {
     uv_async_send(&vm->order_async);
 }
 
+static void raise_interrupt(lua_State *lua, lua_Debug *where) {
+    (void)where;
+    lua_sethook(lua, NULL, 0, 0);
+    luaL_error(lua, "interrupted");
+}
+
+void vm_interrupt(struct vm *vm) {
+    if (!vm->current || vm->current != vm->evaluating) return;
+    // The one thing that Lua allows in a signal handler.
+    lua_sethook(vm->lua, raise_interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
 void vm_order(struct vm *vm, enum vm_order order) {
     if (order == VM_STOP) vm->must_stop = true;
     else vm->may_run = true;

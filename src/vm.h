@@ -27,7 +27,8 @@ struct vm {
     struct clock clock;
     struct workers *workers;  // for what may block for long
 
-    struct task *current;  // the task whose Lua code is running; NULL outside of one
+    struct task *evaluating;  // the task whose code vm_interrupt ends; NULL: none
+    struct task *current;     // the task whose Lua code is running; NULL outside of one
     struct task *ready_first, *ready_last;
     struct task *tasks;  // all that have not finished
     unsigned task_count;
@@ -58,6 +59,9 @@ void vm_close(struct vm *vm);
 bool vm_closed(struct vm *vm);
 // Thread-safe and safe in a signal handler.
 void vm_wake(struct vm *vm);
+// In a signal handler, on the vm's thread: ends the code that is being evaluated, when it is that which runs now, with
+// a Lua error. Code that waits is left to its task's end.
+void vm_interrupt(struct vm *vm);
 // On the vm's thread.
 void vm_order(struct vm *vm, enum vm_order order);
 

@@ -126,13 +126,24 @@ function M.clear_status()
   if blank ~= "" then sys.log(blank) end
 end
 
+local before_event, after_event
+
+--- What is to be done before and after each event is written: by a prompt that stands on the terminal.
+---@param before fun()|nil
+---@param after fun()|nil
+function M.around(before, after)
+  before_event, after_event = before, after
+end
+
 --- Writes one event.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param message string
 ---@param fields table<string, string|number>|nil
 function M.event(level, message, fields)
   if LEVELS[level] < LEVELS[settings.level] then return end
+  if before_event then before_event() end
   sys.log(clear_status() .. writers[settings.format](level, message, fields or {}) .. "\n")
+  if after_event then after_event() end
 end
 
 --- Writes what only somebody who looks for a fault wants to know.

@@ -37,25 +37,6 @@ local function read(path)
   return nil, ("no pipeline %s, neither as a file nor in the binary%s"):format(path, hint)
 end
 
--- Makes `require` look in a directory before it looks in the binary.
-local function search(directory)
-  table.insert(package.loaders, 2, function(name)
-    local base = directory .. "/" .. name:gsub("%.", "/")
-    for _, path in ipairs { base .. ".lua", base .. "/init.lua" } do
-      if exists(path) then
-        local chunk, cause = loadfile(path)
-        if not chunk then error(cause, 0) end
-        return function(...)
-          local value = chunk(...)
-          if value ~= nil or package.loaded[name] ~= nil then return value end
-          return error(path .. ": the file returns nothing; it must end with 'return' and its table", 0)
-        end
-      end
-    end
-    return ("\n\tno file '%s.lua'"):format(base)
-  end)
-end
-
 -- As Lua's own require, but in Lua: so that a file that is required may wait, for a query about its targets perhaps.
 local function require_waiting(name)
   if package.loaded[name] ~= nil then return package.loaded[name] end
@@ -74,6 +55,27 @@ local function require_waiting(name)
   error(("module '%s' not found:%s"):format(name, table.concat(tried)), 2)
 end
 
+--- Makes `require` look in a directory before it looks in the binary.
+---@param directory string
+function M.look_in(directory)
+  table.insert(package.loaders, 2, function(name)
+    local base = directory .. "/" .. name:gsub("%.", "/")
+    for _, path in ipairs { base .. ".lua", base .. "/init.lua" } do
+      if exists(path) then
+        local chunk, cause = loadfile(path)
+        if not chunk then error(cause, 0) end
+        return function(...)
+          local value = chunk(...)
+          if value ~= nil or package.loaded[name] ~= nil then return value end
+          return error(path .. ": the file returns nothing; it must end with 'return' and its table", 0)
+        end
+      end
+    end
+    return ("\n\tno file '%s.lua'"):format(base)
+  end)
+  _G.require = require_waiting
+end
+
 --- Reads and compiles a pipeline, and lets `require` look beside it.
 ---@param path string
 ---@return {chunk: function, embedded: boolean}|nil pipeline
@@ -81,8 +83,7 @@ end
 function M.load(path)
   local source, name, embedded = read(path)
   if not source then return nil, name end
-  search(path:match "^(.*)/[^/]*$" or ".")
-  _G.require = require_waiting
+  M.look_in(path:match "^(.*)/[^/]*$" or ".")
   local chunk, cause = loadstring(source, "@" .. name)
   if not chunk then return nil, "the pipeline has a syntax error: " .. cause end
   return { chunk = chunk, embedded = embedded }

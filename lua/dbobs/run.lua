@@ -58,8 +58,9 @@ function run:key(database)
   return ("%s:%s"):format(self.target.host_name, database or self.target.database)
 end
 
--- Where positions are kept: as asked, as systemd says, or where the user's programs keep their state.
-local function state_directory()
+--- Where positions are kept: as asked, as systemd says, or where the user's programs keep their state.
+---@return string directory
+function M.state_directory()
   local home = env.get "HOME"
   local state = env.get("XDG_STATE_HOME", home and home .. "/.local/state")
   return env.get "DBOBS_STATE_DIR" or env.get "STATE_DIRECTORY" or (state and state .. "/dbobs") or "/var/lib/dbobs"
@@ -70,7 +71,7 @@ end
 ---@return string path
 function run:checkpoint()
   local target = self.target.name:gsub("[^%w%.%-_]", function(c) return ("%%%02X"):format(c:byte()) end)
-  return ("%s/%s.%s.json"):format(state_directory(), target, self.collector.name)
+  return ("%s/%s.%s.json"):format(M.state_directory(), target, self.collector.name)
 end
 
 --- Runs statements as a guest, in one read-only transaction, on the target's connection to a database.

@@ -15,6 +15,7 @@ Usage: dbobs COMMAND [ARGUMENTS]
   init [DIRECTORY]        write the pipelines that are in the binary, to edit them
   consume [TOPIC...]      print records, decoded
   topics                  list topics, or create those of the contract
+  repl                    the API at a prompt
   broker                  run the embedded broker, for trying and testing
   test PATH...            run busted specs inside this binary
   version                 version, commit and what it was built of
