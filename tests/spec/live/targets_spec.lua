@@ -26,7 +26,7 @@ local PIPELINE = [[
     return dbobs.send(run.sink, run:key(), run.target.name)
   end }
   dbobs.each(%s, function(target)
-    dbobs.collect(collector, target, { every = %q, to = out:topic "t", deadline = target.connect_timeout })
+    dbobs.collect(collector, target, { every = %q, to = out:topic "t", deadline = target.connect_timeout or "60s" })
   end)
 ]]
 
