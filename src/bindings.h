@@ -19,6 +19,7 @@
     X(kafka_consumer) \
     X(kafka_transaction) \
     X(kafka_broker) \
+    X(kafka_survey) \
     X(tail) \
     X(tail_remote) \
     X(record) \

@@ -10,6 +10,7 @@
 #include "otlp_json.h"
 #include "otlp_text.h"
 #include "plain.h"
+#include "utf8.h"
 
 enum { MAX_NAME = 120, MAX_TEXT = 200 };
 
@@ -125,11 +126,17 @@ static void put_json(struct buf *out, const struct decode_record *record, yyjson
     else plain_put(out, record->value, record->value_len, MAX_TEXT);
 }
 
+static enum decode_kind kind_of_text(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (((unsigned char)text[i] < ' ' && !strchr("\t\n\r", text[i])) || !text[i]) return DECODE_BINARY;
+    return utf8_valid(text, len) ? DECODE_TEXT : DECODE_BINARY;
+}
+
 // Appends what the value says; sets its own time where it has one.
-static void put_saying(struct buf *out, const struct decode_record *record, int64_t *time_us) {
+static enum decode_kind put_saying(struct buf *out, const struct decode_record *record, int64_t *time_us) {
     if (!record->value) {
         buf_puts(out, "(no value)");
-        return;
+        return DECODE_NOTHING;
     }
     yyjson_doc *doc = record->otlp ? NULL : read_json(record->value, record->value_len);
     if (doc) {
@@ -140,9 +147,16 @@ static void put_saying(struct buf *out, const struct decode_record *record, int6
             *time_us = civil_to_us(&at);
         put_json(out, record, root);
         yyjson_doc_free(doc);
-    } else if (otlp_to_summary(record->value, record->value_len, time_us, out) < 0) {
-        plain_put(out, record->value, record->value_len, MAX_TEXT);
+        return DECODE_JSON;
     }
+    if (otlp_to_summary(record->value, record->value_len, time_us, out) == 0) return DECODE_OTLP;
+    plain_put(out, record->value, record->value_len, MAX_TEXT);
+    return kind_of_text(record->value, record->value_len);
+}
+
+enum decode_kind decode_saying(const struct decode_record *record, struct buf *out) {
+    int64_t time_us = 0;
+    return put_saying(out, record, &time_us);
 }
 
 void decode_text_line(const struct decode_record *record, int64_t now_us, bool details, struct buf *out) {

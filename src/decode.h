@@ -30,4 +30,11 @@ void decode_json_line(const struct decode_record *record, struct buf *out);
 // (microseconds since 1970). details: an OTLP value's points follow, one line each.
 void decode_text_line(const struct decode_record *record, int64_t now_us, bool details, struct buf *out);
 
+// What a value is. Text that is no UTF-8, or has control characters in it, is binary.
+enum decode_kind { DECODE_NOTHING, DECODE_JSON, DECODE_OTLP, DECODE_TEXT, DECODE_BINARY };
+
+// Appends what the value says, as decode_text_line has it, and tells what it is. Only topic, value and otlp of the
+// record count.
+enum decode_kind decode_saying(const struct decode_record *record, struct buf *out);
+
 #endif

@@ -102,7 +102,17 @@ bool kafka_is_mock(rd_kafka_t *rk, int timeout_ms);
 
 // ---- kafka_admin.c: requests to the cluster -------------------------------------------------------------------------
 
-enum kafka_request_kind { KAFKA_LIST, KAFKA_CREATE, KAFKA_DESCRIBE, KAFKA_PROBE };
+enum kafka_request_kind {
+    KAFKA_LIST,
+    KAFKA_CREATE,
+    KAFKA_DESCRIBE,
+    KAFKA_PROBE,
+    // of kafka_survey.c
+    KAFKA_OFFSETS,
+    KAFKA_GROUPS,
+    KAFKA_MEMBERS,
+    KAFKA_COMMITTED
+};
 
 struct kafka_config {
     char *name, *value;  // value NULL: not told
@@ -126,6 +136,10 @@ struct kafka_request {
     atomic_bool cancelled;  // read by the worker
     bool fallback;          // a mock broker: it has no CreateTopics, a metadata request made the topic
     rd_kafka_NewTopic_t *creation;
+    rd_kafka_topic_partition_list_t *places;  // whose offsets are asked for
+    char **groups;                            // which groups are asked for
+    size_t group_count;
+    rd_kafka_event_t *answer;  // of a survey, when it went well
     uv_work_t work;
     void (*answered)(struct kafka_request *request);  // NULL: who asked looks at `finished`
     void *context;
@@ -141,11 +155,29 @@ struct kafka_request *kafka_describe(struct kafka *kafka, const char *topic, int
                                      void (*answered)(struct kafka_request *), void *context);
 struct kafka_request *kafka_probe(struct kafka *kafka, void (*answered)(struct kafka_request *), void *context);
 void kafka_request_unref(struct kafka_request *request);
+// For kafka_survey.c: a new request, and its first step, which finds out in a worker whether a broker can answer it.
+struct kafka_request *kafka_request_new(struct kafka *kafka, enum kafka_request_kind kind, const char *topic,
+                                        int timeout_ms);
+void kafka_request_start(struct kafka_request *request);
 // For kafka.c: an admin answer arrived; it owns the event now. And: the instance goes, nobody will answer.
 void kafka_request_event(rd_kafka_event_t *event);
 void kafka_request_abandon(struct kafka_request *request);
 // Writes what an error code means and what to do; acl is what the operation needs to be allowed. Returns text.
 const char *kafka_explain(rd_kafka_resp_err_t code, const char *topic, const char *acl, char *text, size_t size);
+
+// ---- kafka_survey.c: what is in the cluster, for those who watch it -------------------------------------------------
+
+// As above; the answer is an event of librdkafka's in request->answer. `places` is used up: each holds in its offset
+// what is asked for: RD_KAFKA_OFFSET_SPEC_EARLIEST, _LATEST, or milliseconds since 1970 for the first record from then
+// on (below 0 when there is none).
+struct kafka_request *kafka_offsets(struct kafka *kafka, rd_kafka_topic_partition_list_t *places, int timeout_ms);
+struct kafka_request *kafka_groups(struct kafka *kafka, int timeout_ms);
+struct kafka_request *kafka_members(struct kafka *kafka, const char *const *groups, size_t count, int timeout_ms);
+// The committed offsets of one group.
+struct kafka_request *kafka_committed(struct kafka *kafka, const char *group, int timeout_ms);
+// For kafka_admin.c: sends the request to librdkafka; frees what it asks for.
+void kafka_survey_submit(struct kafka_request *request);
+void kafka_survey_free(struct kafka_request *request);
 
 // ---- kafka_producer.c: lanes, topics and delivery reports -----------------------------------------------------------
 

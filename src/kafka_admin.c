@@ -50,8 +50,8 @@ const char *kafka_explain(rd_kafka_resp_err_t code, const char *topic, const cha
 
 // ---- life of a request -----------------------------------------------------
 
-static struct kafka_request *request_new(struct kafka *kafka, enum kafka_request_kind kind, const char *topic,
-                                         int timeout_ms) {
+struct kafka_request *kafka_request_new(struct kafka *kafka, enum kafka_request_kind kind, const char *topic,
+                                        int timeout_ms) {
     struct kafka_request *request = xcalloc(1, sizeof *request);
     request->kind = kind;
     request->refs = 2;
@@ -79,6 +79,7 @@ void kafka_request_unref(struct kafka_request *request) {
     if (request->listed) rd_kafka_metadata_destroy(request->listed);
     if (request->creation) rd_kafka_NewTopic_destroy(request->creation);
     free_config(request);
+    kafka_survey_free(request);
     free(request->topic);
     free(request);
 }
@@ -92,10 +93,10 @@ static void unlink_request(struct kafka_request *request) {
 }
 
 static void fail(struct kafka_request *request, rd_kafka_resp_err_t code, const char *text) {
-    static const char *const acls[] = {[KAFKA_LIST] = "Describe",
-                                       [KAFKA_CREATE] = "Create",
-                                       [KAFKA_DESCRIBE] = "DescribeConfigs",
-                                       [KAFKA_PROBE] = "Describe"};
+    static const char *const acls[] = {
+        [KAFKA_LIST] = "Describe",    [KAFKA_CREATE] = "Create",     [KAFKA_DESCRIBE] = "DescribeConfigs",
+        [KAFKA_PROBE] = "Describe",   [KAFKA_OFFSETS] = "Describe",  [KAFKA_GROUPS] = "Describe",
+        [KAFKA_MEMBERS] = "Describe", [KAFKA_COMMITTED] = "Describe"};
     request->code = code;
     const char *topic = request->topic ? request->topic : "*";
     kafka_explain(code, topic, acls[request->kind], request->error, sizeof request->error);
@@ -195,7 +196,7 @@ static void on_worked(uv_work_t *work, int status) {
     struct kafka_request *request = work->data;
     struct kafka *kafka = request->kafka;
     request->working = false;
-    bool goes_on = request->kind == KAFKA_CREATE || request->kind == KAFKA_DESCRIBE;
+    bool goes_on = request->kind != KAFKA_LIST && request->kind != KAFKA_PROBE;
     if (request->cancelled) request->code = RD_KAFKA_RESP_ERR__DESTROY;
     if (request->code) fail(request, request->code, NULL);
     if (goes_on && !request->code && !request->fallback) submit(request);
@@ -203,7 +204,7 @@ static void on_worked(uv_work_t *work, int status) {
     kafka_unref(kafka);
 }
 
-static void start_work(struct kafka_request *request) {
+void kafka_request_start(struct kafka_request *request) {
     request->working = true;
     request->kafka->refs++;
     uv_queue_work(request->kafka->loop, &request->work, work, on_worked);
@@ -250,7 +251,8 @@ void kafka_request_event(rd_kafka_event_t *event) {
     if (code) fail(request, code, rd_kafka_event_error_string(event));
     else if (request->kind == KAFKA_DESCRIBE) take_config(request, event);
     else if (request->kind == KAFKA_CREATE) take_created(request, event);
-    rd_kafka_event_destroy(event);
+    else request->answer = event;
+    if (!request->answer) rd_kafka_event_destroy(event);
     finish(request);
 }
 
@@ -258,6 +260,10 @@ void kafka_request_event(rd_kafka_event_t *event) {
 
 static void submit(struct kafka_request *request) {
     struct kafka *kafka = request->kafka;
+    if (request->kind >= KAFKA_OFFSETS) {
+        kafka_survey_submit(request);
+        return;
+    }
     bool creates = request->kind == KAFKA_CREATE;
     rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(
         kafka->rk, creates ? RD_KAFKA_ADMIN_OP_CREATETOPICS : RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
@@ -275,8 +281,8 @@ static void submit(struct kafka_request *request) {
 }
 
 struct kafka_request *kafka_list(struct kafka *kafka, int timeout_ms) {
-    struct kafka_request *request = request_new(kafka, KAFKA_LIST, NULL, timeout_ms);
-    start_work(request);
+    struct kafka_request *request = kafka_request_new(kafka, KAFKA_LIST, NULL, timeout_ms);
+    kafka_request_start(request);
     return request;
 }
 
@@ -285,26 +291,26 @@ struct kafka_request *kafka_create(struct kafka *kafka, const char *topic, int p
     rd_kafka_NewTopic_t *creation = rd_kafka_NewTopic_new(topic, partitions, replication, error, size);
     if (!creation) return NULL;
     for (; *config; config += 2) rd_kafka_NewTopic_set_config(creation, config[0], config[1]);
-    struct kafka_request *request = request_new(kafka, KAFKA_CREATE, topic, timeout_ms);
+    struct kafka_request *request = kafka_request_new(kafka, KAFKA_CREATE, topic, timeout_ms);
     request->creation = creation;
-    start_work(request);
+    kafka_request_start(request);
     return request;
 }
 
 struct kafka_request *kafka_describe(struct kafka *kafka, const char *topic, int timeout_ms,
                                      void (*answered)(struct kafka_request *), void *context) {
-    struct kafka_request *request = request_new(kafka, KAFKA_DESCRIBE, topic, timeout_ms);
+    struct kafka_request *request = kafka_request_new(kafka, KAFKA_DESCRIBE, topic, timeout_ms);
     request->answered = answered;
     request->context = context;
     if (answered) submit(request);
-    else start_work(request);
+    else kafka_request_start(request);
     return request;
 }
 
 struct kafka_request *kafka_probe(struct kafka *kafka, void (*answered)(struct kafka_request *), void *context) {
-    struct kafka_request *request = request_new(kafka, KAFKA_PROBE, NULL, 0);
+    struct kafka_request *request = kafka_request_new(kafka, KAFKA_PROBE, NULL, 0);
     request->answered = answered;
     request->context = context;
-    start_work(request);
+    kafka_request_start(request);
     return request;
 }

@@ -2,6 +2,7 @@
 #include "bindings.h"
 #include "clock.h"
 #include "decode.h"
+#include "json.h"
 #include "luax.h"
 #include "otlp_json.h"
 #include "otlp_text.h"
@@ -56,7 +57,30 @@ static int l_record(lua_State *lua) {
     return push_text(lua, &text);
 }
 
-static const luaL_Reg functions[] = {{"json", l_json}, {"text", l_text}, {"record", l_record}, {NULL, NULL}};
+// saying(value | nil) -> what it says in one line, "nothing" | "json" | "otlp" | "text" | "binary"
+static int l_saying(lua_State *lua) {
+    static const char *const kinds[] = {"nothing", "json", "otlp", "text", "binary"};
+    struct decode_record record = {.topic = "-"};
+    record.value = luaL_optlstring(lua, 1, NULL, &record.value_len);
+    struct buf text = {0};
+    enum decode_kind kind = decode_saying(&record, &text);
+    push_text(lua, &text);
+    lua_pushstring(lua, kinds[kind]);
+    return 2;
+}
+
+// quote(text) -> a JSON string with its quotes, always valid
+static int l_quote(lua_State *lua) {
+    size_t len;
+    const char *bytes = luaL_checklstring(lua, 1, &len);
+    struct buf text = {0};
+    json_put_string(&text, bytes, len);
+    return push_text(lua, &text);
+}
+
+static const luaL_Reg functions[] = {
+    {"json", l_json}, {"text", l_text}, {"record", l_record}, {"saying", l_saying}, {"quote", l_quote}, {NULL, NULL},
+};
 
 int luaopen_dbobs_decode(lua_State *lua) {
     lua_newtable(lua);

@@ -9,13 +9,13 @@
 
 #define CONSUMER_CLASS "dbobs.kafka_consumer"
 #define REPORT_CLASS "dbobs.kafka_report"  // of dbobs.core.kafka, which the library opens before
-#define MAX_STARTS 256
+#define MAX_STARTS 1024
 
 // starts at index: array of {topic, partition, "beginning"|"end"|"offset"|"time", value}; the strings are the table's
 static size_t read_starts(lua_State *lua, int index, struct kafka_start *starts) {
     static const char *const names[] = {"beginning", "end", "offset", "time", NULL};
     size_t count = lua_objlen(lua, index);
-    luaL_argcheck(lua, count > 0 && count <= MAX_STARTS, index, "1 to 256 topics or partitions expected");
+    luaL_argcheck(lua, count > 0 && count <= MAX_STARTS, index, "1 to 1024 topics or partitions expected");
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(lua, index, (int)i + 1);
         luaL_checktype(lua, -1, LUA_TTABLE);

@@ -16,6 +16,7 @@ Usage: dbobs COMMAND [ARGUMENTS]
   consume [TOPIC...]      print records, decoded
   topics                  list topics, or create those of the contract
   repl                    the API at a prompt
+  ui                      show brokers, topics, groups and records as a page in the browser
   broker                  run the embedded broker, for trying and testing
   test PATH...            run busted specs inside this binary
   version                 version, commit and what it was built of

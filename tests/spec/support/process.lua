@@ -36,7 +36,8 @@ end
 --- Starts `dbobs <words>` in the background.
 ---@param words string[]
 ---@param environment table<string, string>|nil
----@param options {directory: string|nil, command: string|nil}|nil working directory; another command than dbobs
+---@param options {directory: string|nil, command: string|nil, input: string|nil}|nil working directory; another
+---  command than dbobs; a file for its standard input
 function M.start(words, environment, options)
   options = options or {}
   local dir = servers.directory()
@@ -44,8 +45,9 @@ function M.start(words, environment, options)
   local quoted = {}
   for i, word in ipairs(words) do quoted[i] = servers.quote(word) end
   local command = options.command or servers.quote(M.dbobs)
-  local inner = ("cd %s && exec env %s %s %s >%s 2>%s </dev/null"):format(servers.quote(options.directory or "."),
-    environment_words(environment, dir), command, table.concat(quoted, " "), one.out, one.err)
+  local inner = ("cd %s && exec env %s %s %s >%s 2>%s <%s"):format(servers.quote(options.directory or "."),
+    environment_words(environment, dir), command, table.concat(quoted, " "), one.out, one.err,
+    servers.quote(options.input or "/dev/null"))
   local outer = ("(%s) & pid=$!; echo $pid >%s/pid; wait $pid; echo $? >%s.new; mv %s.new %s"):format(inner, dir,
     one.code, one.code, one.code)
   servers.shell(("setsid sh -c %s </dev/null >/dev/null 2>&1 &"):format(servers.quote(outer)))
