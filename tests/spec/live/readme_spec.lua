@@ -43,7 +43,7 @@ describe("the README", function()
     local one = process.start({}, {
       HEALTH_ADDRESS = "127.0.0.1:" .. port, PATH = dir .. "/bin:" .. os.getenv "PATH", HOME = dir,
       PGPORT = pg.port, PGUSER = pg.user, PGPASSWORD = pg.password,
-      README_BROKERS = kafka.bootstrap, README_DURATION = "2s", README_LIMIT = "60s",
+      README_BROKERS = kafka.bootstrap, README_UI = "127.0.0.1:0", README_DURATION = "2s", README_LIMIT = "60s",
     }, { directory = dir, command = servers.quote(servers.shell("pwd"):match "%S+" .. "/tests/readme.sh") })
     wait_long(one)
     assert.matches('{"topic":"raw%-queries"', process.read(dir .. "/records.json"))

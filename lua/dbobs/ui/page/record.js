@@ -100,13 +100,16 @@ function otlp(text) {
 
 function views(whole) {
   const { kind } = whole.row;
-  if (kind === "nothing") return [["Value", () => [h("p", {}, "No value: a record that deletes its key (a tombstone).")]]];
+  if (kind === "nothing") {
+    return [["Value", () => [h("p", {}, "No value: a record that deletes its key (a tombstone).")]]];
+  }
   if (kind === "otlp") {
     return [["Metrics", () => otlp(whole.value)], ["OTLP as JSON", () => textBlock(formatJson(whole.value))]];
   }
-  if (kind === "json") return [["JSON", () => textBlock(formatJson(whole.value))], ["As sent", () => textBlock(whole.value)]];
-  if (kind === "binary") return [["Bytes", () => textBlock(whole.hex, "hex")], ["As text", () => textBlock(whole.value)]];
-  return [["Text", () => textBlock(whole.value)]];
+  const plain = () => textBlock(whole.value);
+  if (kind === "json") return [["JSON", () => textBlock(formatJson(whole.value))], ["As sent", plain]];
+  if (kind === "binary") return [["Bytes", () => textBlock(whole.hex, "hex")], ["As text", plain]];
+  return [["Text", plain]];
 }
 
 function drawWhole(box, topic, whole) {

@@ -194,7 +194,8 @@ export class TopicView {
   update(overview) {
     const topic = list(overview.topics).find((one) => one.name === this.name);
     if (!topic) {
-      const text = overview.time ? `There is no topic ${this.name}, or the Kafka user may not see it.` : "Not known yet.";
+      const missing = `There is no topic ${this.name}, or the Kafka user may not see it.`;
+      const text = overview.time ? missing : "Not known yet.";
       this.facts.replaceChildren(h("p", { class: overview.time ? "problem" : "faint" }, text));
       return;
     }
