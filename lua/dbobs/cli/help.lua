@@ -12,6 +12,7 @@ Usage: dbobs COMMAND [ARGUMENTS]
 
   run FILE [name=value]   run a pipeline, a load test or any script
   check FILE              tell for each target what works and what is missing
+  health                  tell how the dbobs that runs on this machine is
   init [DIRECTORY]        write the pipelines that are in the binary, to edit them
   consume [TOPIC...]      print records, decoded
   topics                  list topics, or create those of the contract

@@ -89,6 +89,14 @@ describe("the README", function()
     for _, line in ipairs(prose) do assert.not_matches("^    ", line) end
   end)
 
+  it("lists every command, as the help does", function()
+    local readme, help = process.read "README.md", require("dbobs.cli.help").usage
+    for _, command in ipairs(require "dbobs.commands") do
+      assert.is_truthy(readme:find(("\n[^\n]*| ?[^|\n]*`%s[ `]"):format(command)), "README.md: dbobs " .. command)
+      assert.is_truthy(help:find(("\n  %s "):format(command)), "dbobs help: " .. command)
+    end
+  end)
+
   it("leaves to CI only what CI runs", function()
     local ci = process.read ".ci/run" .. servers.shell "cat tests/spec/live/*.lua"
     for _, block in ipairs(blocks_of "README.md") do
