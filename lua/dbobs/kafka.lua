@@ -293,7 +293,7 @@ function producer:ensure_topic(name, given)
   return true
 end
 
---- A consumer, see dbobs.kafka_consumer.
+--- A consumer: a member of a group, or one that begins at an offset, a time, the beginning or the end.
 M.consumer = consumer.new
 M.parse_from = consumer.parse_from
 

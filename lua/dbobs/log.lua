@@ -121,6 +121,7 @@ function M.status(text)
 end
 
 --- Takes the status line away, before something is printed on standard output.
+---@package
 function M.clear_status()
   local blank = clear_status()
   if blank ~= "" then sys.log(blank) end
@@ -131,6 +132,7 @@ local before_event, after_event
 --- What is to be done before and after each event is written: by a prompt that stands on the terminal.
 ---@param before fun()|nil
 ---@param after fun()|nil
+---@package
 function M.around(before, after)
   before_event, after_event = before, after
 end

@@ -23,7 +23,7 @@ function stdout.close() return true end
 
 --- A producer with librdkafka's properties, or what stands for it.
 ---@param properties table<string, string|number|boolean>
----@return table producer
+---@return dbobs.kafka.producer producer
 function M.producer(properties)
   if selected == "stdout" then return setmetatable({}, stdout) end
   local producer = require("dbobs.kafka").producer(properties)

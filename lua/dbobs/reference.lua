@@ -125,7 +125,8 @@ end
 local function add_class(source, class, variable)
   local name, text = class.text:match "^([%w_.]+)%s*(.*)$"
   local parent = text:match "^:%s*([%w_.]+)"
-  return { name = name, parent = parent, variable = variable, about = (text:gsub("^:%s*[%w_.]+%s*", "")),
+  local about = text:gsub("^:%s*[%w_.]+%s*", ""):gsub("^%l", string.upper)
+  return { name = name, parent = parent, variable = variable, about = about,
     module = source.module, fields = {}, entries = {} }
 end
 
