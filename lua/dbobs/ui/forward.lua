@@ -38,8 +38,9 @@ end
 ---@param search {properties: table, topic: string, bounds: table<integer, {low: integer, high: integer}>,
 ---  after: table<integer, integer>, limit: integer, until_time: number, match: (fun(message: table): boolean),
 ---  row: fun(message: table): table}
----@return {rows: table[], after: table<integer, integer>, more: boolean, looked_at: integer, bytes: integer}|nil page
----  after: where the next page begins; more: whether there is one now
+---@return {rows: table[], after: table<integer, integer>, more: boolean, looked_at: integer, bytes: integer,
+---  problem: string|nil}|nil page
+---  after: where the next page begins; more: whether there is one now; problem: why some partition is missing
 ---@return string|nil error
 function M.page(search)
   local list, ranges, looked_at = {}, {}, 0
@@ -64,7 +65,8 @@ function M.page(search)
   if not ok then return nil, cause end
   local found = take_first(list, search.limit)
   local after, more = next_token(list)
-  return { rows = found, after = after, more = more, looked_at = looked_at, bytes = PAGE_BYTES - budget.bytes }
+  return { rows = found, after = after, more = more, looked_at = looked_at, bytes = PAGE_BYTES - budget.bytes,
+    problem = cause }
 end
 
 return M

@@ -124,11 +124,20 @@ end
 
 -- ---- groups ----------------------------------------------------------------
 
--- How far a group is behind, by topic. Records that were never committed count from where the partition begins.
+-- How many partitions of a topic have no committed offset: how far behind those are is not known.
+local function count_uncommitted(offsets, bounds)
+  local count = 0
+  for partition in pairs(bounds or {}) do
+    if not offsets[partition] then count = count + 1 end
+  end
+  return count
+end
+
+-- How far a group is behind, by topic.
 local function lag_of(committed, bounds)
   local topics, lag = {}, 0
   for name, offsets in pairs(committed) do
-    local one = { name = name, lag = 0, partitions = {} }
+    local one = { name = name, lag = 0, uncommitted = count_uncommitted(offsets, bounds[name]), partitions = {} }
     for partition, offset in pairs(offsets) do
       local bound = bounds[name] and bounds[name][partition]
       local behind = bound and math.max(0, bound.high - math.max(offset, bound.low))

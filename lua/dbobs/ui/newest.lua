@@ -110,6 +110,7 @@ local function read_window(search, ranges)
     if search.match(message) then range.rows[#range.rows + 1] = search.row(message) end
   end)
   if not ok then return nil, cause end
+  search.problem = cause or search.problem
   return settle(ranges, search)
 end
 
@@ -126,8 +127,9 @@ end
 ---  before: table<integer, integer>, size: integer|nil, limit: integer, until_time: number,
 ---  match: (fun(message: table): boolean), row: fun(message: table): table}
 ---@return {rows: table[], before: table<integer, integer>|nil, size: integer|nil, looked_at: integer, bytes: integer,
----  oldest: number, silent: integer[]}|nil page before: where the next page begins, nil when there is none; looked_at,
----  bytes: what was read; oldest: how far back, milliseconds; silent: partitions that did not answer
+---  oldest: number, silent: integer[], problem: string|nil}|nil page before: where the next page begins, nil when there
+---  is none; looked_at, bytes: what was read; oldest: how far back, milliseconds; silent: partitions that did not
+---  answer; problem: why
 ---@return string|nil error
 function M.page(search)
   local lanes, found = lanes_of(search.bounds, search.before), {}
@@ -140,12 +142,13 @@ function M.page(search)
     if whole == nil then return nil, cause end
     size = next_size(size, whole, search)
     merge(lanes, found, search.limit)
-    if #found >= search.limit or search.bytes > PAGE_BYTES or sys.monotonic() > search.until_time then break end
+    if #found >= search.limit or search.bytes > PAGE_BYTES or sys.monotonic() > search.until_time
+      or search.problem then break end
   end
   -- A page that was filled says nothing of how far the next one is.
   if #found >= search.limit then size = nil end
   return { rows = found, before = next_token(lanes), size = size, looked_at = search.looked_at, bytes = search.bytes,
-    oldest = search.oldest, silent = silent_of(lanes) }
+    oldest = search.oldest, silent = silent_of(lanes), problem = search.problem }
 end
 
 return M

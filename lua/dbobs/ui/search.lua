@@ -111,14 +111,14 @@ local function answer(page, bounds, limited)
   local oldest = page.oldest
   if oldest == math.huge then oldest = nil end
   return { rows = page.rows, looked_at = page.looked_at, bytes = page.bytes, oldest = oldest, limited = limited,
-    silent = page.silent, ends = ends_of(bounds) }
+    silent = page.silent, problem = page.problem, ends = ends_of(bounds) }
 end
 
 local function read_newest(search, given)
   search.before = given.go_on and read_places(given.go_on) or {}
   search.size = tonumber(given.size)
   local page, cause = newest.page(search)
-  if not page then return failure(502, cause) end
+  if not page or page.problem and page.looked_at == 0 then return failure(502, cause or page.problem) end
   local all = answer(page, search.bounds, #page.rows < search.limit)
   all.go_on, all.size = page.before and write_places(page.before), page.size
   return all
@@ -132,7 +132,7 @@ local function read_forward(search, given, monitor, topic)
     search.after = starts
   end
   local page, cause = forward.page(search)
-  if not page then return failure(502, cause) end
+  if not page or page.problem and page.looked_at == 0 then return failure(502, cause or page.problem) end
   local all = answer(page, search.bounds, #page.rows < search.limit)
   all.go_on, all.more = write_places(page.after), page.more
   return all
@@ -178,6 +178,7 @@ function M.record(monitor, given)
   end)
   if not ok then return failure(502, cause) end
   if found then return found end
+  if cause then return failure(502, cause) end
   return failure(range.ended and 404 or 504, range.ended and "there is no record at " .. where .. ": it was compacted "
     .. "away, or is a mark of a transaction" or "the broker did not send " .. where .. " in time")
 end

@@ -7,6 +7,8 @@ local M = {}
 
 -- Others get their turn after so many records.
 local TURN = 500
+-- How long it is waited after an error: that of one partition is to hold up no other, and it may pass.
+local PATIENCE_SECONDS = 2
 
 -- The consumer's properties over those of the user: an end is told with the answer to a fetch, which the broker else
 -- holds back for half a second.
@@ -48,6 +50,7 @@ local function read(consumer, open, budget, each)
     if message == nil then
       problem = cause
       if final then return nil, cause end
+      budget.until_time = math.min(budget.until_time, sys.monotonic() + PATIENCE_SECONDS)
     elseif message == false then
       break
     else
@@ -79,7 +82,7 @@ end
 ---  its end
 ---@param budget {until_time: number, bytes: integer} monotonic time, and how much may be read; counted down
 ---@param each fun(message: table): boolean|nil false: no more of this partition
----@return boolean|nil ok, string|nil error with true: of some partition
+---@return boolean|nil ok, string|nil error with true: of some partition, the others were read
 function M.read(properties, topic, ranges, budget, each)
   local starts, open = {}, {}
   for _, range in ipairs(ranges) do

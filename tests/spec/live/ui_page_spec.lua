@@ -229,4 +229,17 @@ describe("dbobs ui", function()
     one:signal "TERM"
     assert.equal(0, one:wait())
   end)
+
+  it("answers only to the names that it has", function()
+    local one = process.start { "ui", "--address=127.0.0.1:0", "--brokers=127.0.0.1:1", "--host=kafka-ui,mine" }
+    local port = one:says("http://127.0.0.1:(%d+)/\n", "out")
+    for name, status in pairs { ["mine:80"] = 200, ["kafka-ui"] = 200, ["localhost:" .. port] = 200, evil = 403 } do
+      local head = ("GET / HTTP/1.1\\r\\nHost: %s\\r\\nConnection: close\\r\\n\\r\\n"):format(name)
+      local text = servers.shell(([[bash -c "exec 3<>/dev/tcp/127.0.0.1/%s; printf '%s' >&3; cat <&3"]])
+        :format(port, head))
+      assert.equal(status, tonumber(text:match "^HTTP/1%.1 (%d+)"), name)
+    end
+    one:signal "TERM"
+    assert.equal(0, one:wait())
+  end)
 end)

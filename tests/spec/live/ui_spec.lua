@@ -12,6 +12,8 @@ local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
 local timer = require "dbobs.timer"
 
+local FETCH, TOPIC_AUTHORIZATION_FAILED = 1, 29
+
 describe("the topic monitor", function()
   local broker, client, watch, pages
 
@@ -109,14 +111,14 @@ describe("the topic monitor", function()
 
   it("tells consumer groups, who is in them, and how far they are behind", function()
     local name, topic = new_topic(2)
-    for i = 1, 20 do topic:send("k" .. i, "x") end
+    for _ = 1, 20 do topic:send("k", "x") end
     assert(client:flush(60))
     local group = support.name "group"
     local consumer = kafka.consumer { ["bootstrap.servers"] = broker.bootstrap, topics = { name }, group = group,
       ["enable.auto.commit"] = "false" }
     for _ = 1, 20 do assert(consumer:poll()) end
     consumer:commit()
-    for i = 1, 5 do topic:send("k" .. i, "x") end
+    for _ = 1, 5 do topic:send("k", "x") end
     assert(client:flush(60))
     local found = support.until_true("the group's lag", function()
       watch:refresh()
@@ -126,7 +128,7 @@ describe("the topic monitor", function()
     end)
     assert.same({ "Stable", 1, "dbobs", 2 }, { found.state, #found.members, found.members[1].client,
       found.members[1].partitions })
-    assert.equal(name, found.topics[1].name)
+    assert.same({ name, 5, 1 }, { found.topics[1].name, found.topics[1].lag, found.topics[1].uncommitted })
     local _, told = ask("/api/topic", { topic = name })
     assert.same({ name = group, state = "Stable", lag = 5 }, told.groups[1])
     assert.equal(25, told.partitions[1].high + told.partitions[2].high)
@@ -197,16 +199,21 @@ describe("the topic monitor", function()
     local described, bounds = watch:topic(name)
     local before, size, pieces, found = {}, nil, 0, {}
     repeat
-      local page = assert(newest.page { properties = watch.properties, topic = described.name, bounds = bounds,
-        before = before, size = size, limit = 10, row = rows.row,
-        -- Long enough for a few records, too short for all.
-        until_time = sys.monotonic() + 0.05,
-        match = function(message) return message.value == '{"n":17}' or message.value == '{"n":19999}' end })
+      local search = { properties = watch.properties, topic = described.name, bounds = bounds, before = before,
+        size = size, limit = 10, row = rows.row, until_time = sys.monotonic() + 60 }
+      local left = 3000
+      function search.match(message)
+        left = left - 1
+        -- The time is over, in the midst of a window.
+        if left == 0 then search.until_time, search.budget.until_time = 0, 0 end
+        return message.value == '{"n":17}' or message.value == '{"n":19999}'
+      end
+      local page = assert(newest.page(search))
       for _, row in ipairs(page.rows) do found[#found + 1] = row end
       before, size, pieces = page.before, page.size, pieces + 1
     until not before
     assert.same({ 19999, 17 }, numbers(found))
-    assert.is_true(pieces > 1)
+    assert.is_true(pieces > 5)
   end)
 
   it("takes any bytes: what it answers is always JSON, and tells what is no text", function()
@@ -320,7 +327,7 @@ describe("the topic monitor", function()
     assert.same({}, select(2, records { topic = name }))
   end)
 
-  it("shows what the embedded broker can tell", function()
+  it("shows what the embedded broker can tell, and why records are not to be had", function()
     local mock = assert(new_broker())
     local name = support.name "embedded"
     assert(mock:topic(name, 1))
@@ -334,6 +341,12 @@ describe("the topic monitor", function()
     assert.matches("the embedded broker cannot do that", known.groups_problem)
     local answer = site.new(other):answer { path = "/api/records", query = { topic = name } }
     assert.same({ 5, 4, 3, 2, 1 }, numbers(cjson.decode(answer.body).rows))
+    for _ = 1, 20 do mock:fail(FETCH, TOPIC_AUTHORIZATION_FAILED) end
+    for _, from in ipairs { "newest", "beginning" } do
+      answer = site.new(other):answer { path = "/api/records", query = { topic = name, from = from } }
+      assert.equal(502, answer.status)
+      assert.matches("not allowed: give the Kafka user the ACL Read", answer.body)
+    end
     other:close()
     producer:close()
     mock:close()

@@ -51,7 +51,8 @@ function groupRows(group) {
   const members = list(group.members);
   const state = group.error ? h("span", { class: "warn" }, group.error) : group.state;
   const where = topics.length === 0 ? "–" : h("span", {}, ...topics.flatMap((topic, i) => [
-    i ? ", " : "", h("a", { href: topicLink(topic.name) }, topic.name), ` ${count(topic.lag)}`]));
+    i ? ", " : "", h("a", { href: topicLink(topic.name) }, topic.name), ` ${count(topic.lag)}`,
+    topic.uncommitted ? ` (${count(topic.uncommitted)} partitions without an offset)` : ""]));
   const title = members.map((member) => `${member.client} ${member.host}: ${member.partitions} partitions`).join("\n");
   return [group.name, state, h("span", { title: title || null }, count(members.length)), count(group.lag), where];
 }
@@ -62,7 +63,7 @@ function groupTable(groups) {
 }
 
 function brokerTable(brokers) {
-  const columns = [["Broker"], ["Address"], ["Leads", "number"]];
+  const columns = [["Broker"], ["Address"], ["Leads"]];
   return table(null, columns, brokers.map((broker) => [
     String(broker.id), `${broker.host}:${broker.port}`, `${count(broker.leads)} partitions`,
   ]), { class: "cards" });

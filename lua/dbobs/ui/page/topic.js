@@ -118,7 +118,7 @@ export class TopicView {
     if (forward ? !page.more : !page.go_on) notes.push(forward ? "this is the end" : "there are no older ones");
     else if (page.limited && filtered) notes.push("the search stopped for a while: go on for more");
     if (list(page.silent).length) notes.push(`partition ${list(page.silent).join(", ")} did not answer`);
-    this.state.textContent = `${notes.join("; ")}.`;
+    this.state.textContent = `${notes.join("; ")}.${page.problem ? ` Not all partitions: ${page.problem}` : ""}`;
   }
 
   goOn() {
