@@ -22,6 +22,7 @@ struct app {
     volatile sig_atomic_t reload_signals;
     volatile sig_atomic_t takes_interrupts;  // a prompt takes SIGINT, and counts it here
     volatile sig_atomic_t interrupts;
+    bool output_closed;  // nobody reads standard output any more: a reason to stop
 };
 
 #endif

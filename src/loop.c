@@ -76,7 +76,7 @@ static void wait_for_events(struct app *app) {
 }
 
 static void take_signals(struct app *app) {
-    if (app->stop_signals && !app->active->must_stop) vm_order(app->active, VM_STOP);
+    if ((app->stop_signals || app->output_closed) && !app->active->must_stop) vm_order(app->active, VM_STOP);
     if (app->interrupts) wakeup_signal(&app->active->ordered);
     if (!app->reload_signals || app->next || app->stop_signals) return;
     app->reload_signals = 0;

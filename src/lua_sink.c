@@ -6,10 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app.h"
 #include "buf.h"
 #include "decode.h"
 #include "luax.h"
 #include "sink.h"
+#include "vm.h"
 #include "write.h"
 
 #define BATCH_CLASS "dbobs.batch"
@@ -21,6 +23,8 @@ struct stdout_sink {
     struct wakeup room;
     struct buf line;
     char *topic;
+    enum { JSON, TEXT, DETAILS } form;
+    struct vm *vm;
 };
 
 struct discard_sink {
@@ -44,9 +48,17 @@ static enum sink_result stdout_put(struct sink *sink, const struct sink_record *
                                     .key_len = record->key_len,
                                     .value = record->value,
                                     .value_len = record->value_len};
+    // Nobody reads on: that is no error, but there will never be room, and there is nothing left to do.
+    if (out->vm->app->output_closed) return SINK_FULL;
     buf_clear(&out->line);
-    decode_json_line(&decoded, &out->line);
+    if (out->form == JSON) decode_json_line(&decoded, &out->line);
+    else decode_text_line(&decoded, clock_wall_us(&out->vm->clock), out->form == DETAILS, &out->line);
     if (write_all(STDOUT_FILENO, out->line.data, out->line.len)) {
+        if (errno == EPIPE) {
+            out->vm->app->output_closed = true;
+            vm_wake(out->vm);
+            return SINK_FULL;
+        }
         snprintf(error, size, "standard output: %s", strerror(errno));
         return SINK_ERROR;
     }
@@ -60,12 +72,17 @@ static struct wakeup *stdout_room(struct sink *sink) {
 
 static const struct sink_ops stdout_ops = {stdout_put, stdout_room};
 
-// stdout(topic) -> sink that prints one JSON object a line
+// stdout(topic, form: "json" | "text" | "details") -> sink that prints each record: one JSON object a line, one
+// readable line, or that line and every point of a metrics record. When nobody reads any more, dbobs is told to stop.
 static int l_stdout(lua_State *lua) {
+    static const char *const forms[] = {"json", "text", "details", NULL};
     const char *topic = luaL_checkstring(lua, 1);
+    int form = luaL_checkoption(lua, 2, "json", forms);
     struct stdout_sink *out = luax_new(lua, STDOUT_CLASS, sizeof *out);
     out->sink.ops = &stdout_ops;
     out->topic = xstrdup(topic);
+    out->form = form;
+    out->vm = vm_of(lua);
     return 1;
 }
 

@@ -3,6 +3,7 @@
 --- connection.
 local errors = require "dbobs.postgres_error"
 local sys = require "dbobs.core.sys"
+local trace = require "dbobs.trace"
 
 local M = {}
 
@@ -89,6 +90,16 @@ local function learn(db, chunk)
   db.direct, db.max_connections = about.pid == db.pid, about.max_connections
 end
 
+-- All statements in one round trip; or, where they are traced, one after the other.
+local function send(db, statements, given, each)
+  local list = round_trip(statements, given)
+  if not given.trace then return db:pipeline(list, { each = each, rows = given.rows }) end
+  local names = { "begin", "settings" }
+  for i, statement in ipairs(statements) do names[PREAMBLE + i] = statement.name end
+  names[#names + 1] = "commit"
+  return trace.pipeline(db, list, { each = each, rows = given.rows }, given.trace, names)
+end
+
 -- Runs the statements up to the first that fails. Returns nil when none did; else why, and from where on to send again:
 -- statements[index] failed, and without index what was prepared was forgotten; or no `again`: nothing can go on.
 local function attempt(db, statements, given)
@@ -98,7 +109,7 @@ local function attempt(db, statements, given)
     if statement and statement.each then statement.each(chunk) end
     if index == PREAMBLE and db.direct == nil then learn(db, chunk) end
   end
-  local results, cause, info = db:pipeline(round_trip(statements, given), { each = each, rows = given.rows })
+  local results, cause, info = send(db, statements, given, each)
   if results then return nil end
   local trouble = { cause = cause, info = info }
   local index = info and info.statement and not info.lost and info.statement - PREAMBLE
@@ -124,7 +135,8 @@ end
 --- as they come; a chunk is valid during the call.
 ---@param db dbobs.connection
 ---@param statements {name: string, sql: string, args: table|nil, each: fun(chunk: dbobs.chunk)|nil}[]
----@param given {statement_timeout: string|number|nil, lock_timeout: string|number|nil, rows: integer|nil}|nil
+---@param given {statement_timeout: string|number|nil, lock_timeout: string|number|nil, rows: integer|nil,
+---   trace: dbobs.trace|nil}|nil
 ---@return table<string, table>|nil failures by name: {text, message, sqlstate, detail, ...}; empty when all went well
 ---@return string|nil cause when nothing could go on: the connection is lost or the transaction was refused
 ---@return table|nil info

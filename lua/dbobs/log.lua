@@ -21,6 +21,12 @@ local settings = {
   colour = sys.is_terminal(2) and not os.getenv "NO_COLOR",
   status = sys.is_terminal(2) and os.getenv "TERM" ~= "dumb",
 }
+--- The format of the log.
+---@return "text"|"logfmt"|"json"
+function M.format()
+  return settings.format
+end
+
 -- The columns that the status line takes at present.
 local status_width = 0
 

@@ -10,6 +10,7 @@ local guest = require "dbobs.guest"
 local postgres = require "dbobs.postgres"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
+local trace = require "dbobs.trace"
 
 local M = {}
 
@@ -66,7 +67,7 @@ source.__index = source
 
 --- Where a follower's bytes come from. It is handed to dbobs.tail.server_log as `sql`, which starts and stops it.
 ---@param given {parameters: table, pattern: string|nil, queries: (fun(): {list: string, read: string})|nil,
---- poll: string|number|nil, statement_timeout: string|number|nil}
+--- poll: string|number|nil, statement_timeout: string|number|nil, trace: dbobs.trace|nil}
 --- parameters: of the connection; pattern: of the files' names, nil: all; queries: a function that names the two
 --- statements, see pipelines/targets.lua; poll: how often the directory is listed, "1s" by default
 ---@return dbobs.log_sql
@@ -76,7 +77,7 @@ function M.new(given)
   parameters.statement_timeout = given.statement_timeout or STATEMENT_TIMEOUT
   return setmetatable({
     parameters = parameters, pattern = given.pattern and expression(given.pattern) or "", queries = given.queries,
-    poll = sys.duration(given.poll or 1), idle = false, failures = 0,
+    poll = sys.duration(given.poll or 1), idle = false, failures = 0, trace = given.trace,
   }, source)
 end
 
@@ -104,6 +105,7 @@ local function connection(self)
   if self.db and self.db:alive() then return self.db end
   local db, cause = postgres.connect(self.parameters)
   if not db then return nil, cause end
+  if self.trace then trace.connection(db, self.trace) end
   local queries
   queries, cause = choose(self, db)
   if not queries then

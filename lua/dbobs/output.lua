@@ -2,20 +2,21 @@
 --- the pipeline knowing.
 local M = {}
 
-local selected = "kafka"
+local selected, selected_form = "kafka", nil
 local open = {}
 
 --- Chooses for the whole process, before the pipeline runs.
 ---@param name "kafka"|"stdout"|"check"
-function M.select(name)
-  selected = name
+---@param form "json"|"text"|"details"|nil how records are printed on standard output
+function M.select(name, form)
+  selected, selected_form = name, form
 end
 
 -- Takes the place of a producer: topics that print, nothing to create, nothing to flush.
 local stdout = {}
 stdout.__index = stdout
 
-function stdout.topic(_, name) return require("dbobs.sink").stdout(name) end
+function stdout.topic(_, name) return require("dbobs.sink").stdout(name, selected_form) end
 function stdout.ensure_topic() return true end
 function stdout.create_topic() return true end
 function stdout.flush() return true end

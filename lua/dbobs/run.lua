@@ -5,6 +5,7 @@ local guest = require "dbobs.guest"
 local log = require "dbobs.log"
 local pool = require "dbobs.pool"
 local sys = require "dbobs.core.sys"
+local trace = require "dbobs.trace"
 
 local M = {}
 
@@ -87,6 +88,7 @@ function run:snapshot(database, statements)
     local failures, cause, info = guest.snapshot(db, statements, {
       statement_timeout = target.options.statement_timeout,
       lock_timeout = target.options.lock_timeout,
+      trace = self:trace(),
     })
     -- A kept connection that had died unnoticed: nothing has come over it, so a new one is as good.
     again = not failures and info and info.lost and db.uses > 1 and db.rows_taken == 0
@@ -95,6 +97,13 @@ function run:snapshot(database, statements)
   local failures, cause, info = pool.use(target, database, ask)
   if again and not info.blocked then return pool.use(target, database, ask) end
   return failures, cause, info
+end
+
+--- How this collector's statements are traced (dbobs run --trace): for what asks the server in another way than by
+--- snapshot.
+---@return dbobs.trace|nil
+function run:trace()
+  return trace.of(self.collector.name, self.target.name)
 end
 
 --- Adds to one of this collector's counters.

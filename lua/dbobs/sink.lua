@@ -44,9 +44,10 @@ function M.send(sink, key, value, batch)
   end
 end
 
---- Standard output as a topic: one JSON object a line with topic, key and value.
+--- Standard output as a topic. Whoever reads it and goes away thereby tells dbobs to stop.
 ---@param topic string
----@param otlp boolean|nil the values are OTLP protobuf, printed as OTLP/JSON
+---@param form "json"|"text"|"details"|nil one JSON object a line with topic, key and value (the default), one readable
+---   line, or that line and every point of a metrics record
 ---@return dbobs.sink sink
 M.stdout = core.stdout
 

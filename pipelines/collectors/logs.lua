@@ -68,7 +68,7 @@ end
 local function over_sql(run, settings)
   local target = run.target
   return log_sql.new { parameters = target.parameters, pattern = settings.pattern,
-    queries = target.options.log_queries, statement_timeout = target.options.statement_timeout }
+    queries = target.options.log_queries, statement_timeout = target.options.statement_timeout, trace = run:trace() }
 end
 
 -- Reads the log with these settings, until the server has others: those are returned.

@@ -1,9 +1,12 @@
 --- dbobs consume: prints the records of topics, decoded.
+local consume_filter = require "dbobs.consume_filter"
+local consume_stats = require "dbobs.consume_stats"
 local kafka = require "dbobs.kafka"
 local log = require "dbobs.log"
 local otlp = require "dbobs.otlp"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
+local terminal = require "dbobs.terminal"
 local tool = require "dbobs.kafka_tool"
 
 local M = {}
@@ -17,11 +20,17 @@ pipelines/pg.lua writes to. Ends at the end of the topics unless told to follow 
 ]] .. tool.usage .. [[
   --from WHERE     beginning (the default), end, an offset, -N (the last N of each partition), 10m (ago), or a time
                    like 2026-01-31T12:00:00Z
+  --until TIME     leave out what is later: 10m (ago), or a time
+  --key KEY        only records of this key; * and ? stand for any characters and for one: 'db1:*'
+  --text TEXT      only records in which the text stands, in key, names or values, in upper or lower case
   --follow         go on and wait for more, also for topics that do not exist yet
   --count N        stop after N records
   --for DURATION   stop after this time
   --json           {"topic":..,"key":..,"value":..,"partition":..,"offset":..,"timestamp":..} a line
   --details        readable: all points of a metrics record
+  --stats          no records, but how many there are in each topic, how large, and how many a second by their time;
+                   with --follow every 5s, by when they come; with --json a JSON object for each topic
+  --every T        with --stats and --follow: how often (default: 5s)
   --summary        at the end: records of each topic, and errors
 ]]
 
@@ -29,6 +38,11 @@ M.options = {
   ["--brokers"] = "string",
   ["--config"] = "string",
   ["--from"] = "string",
+  ["--until"] = "string",
+  ["--key"] = "string",
+  ["--text"] = "string",
+  ["--stats"] = "boolean",
+  ["--every"] = "duration",
   ["--follow"] = "boolean",
   ["--count"] = "number",
   ["--for"] = "duration",
@@ -40,6 +54,7 @@ M.options = {
 -- Output is written in pieces of about this size while records come fast.
 local PIECE_BYTES = 65536
 local LOOK_AGAIN_SECONDS = 0.5
+local REPORT_SECONDS = 5
 
 local function default_topics()
   local names = {}
@@ -54,10 +69,10 @@ end
 local printer = {}
 printer.__index = printer
 
-local function new_printer(given)
+local function new_printer(given, filter)
   local form = given.json and "json" or given.details and "details" or "text"
   return setmetatable({ form = form, limit = given.count or math.huge, total = 0, records = {}, errors = 0,
-    pieces = {}, bytes = 0 }, printer)
+    pieces = {}, bytes = 0, filter = filter, stats = given.stats and consume_stats.new(given.follow) or nil }, printer)
 end
 
 function printer:flush()
@@ -72,11 +87,13 @@ end
 
 function printer:print(message)
   message.timestamp = message.timestamp and message.timestamp / 1000
+  if not self.filter:matches(message) then return end
+  self.total = self.total + 1
+  self.records[message.topic] = (self.records[message.topic] or 0) + 1
+  if self.stats then return self.stats:add(message) end
   local text = otlp.format_record(message, self.form)
   self.pieces[#self.pieces + 1] = text
   self.bytes = self.bytes + #text
-  self.total = self.total + 1
-  self.records[message.topic] = (self.records[message.topic] or 0) + 1
   if self.bytes >= PIECE_BYTES or self:done() then self:flush() end
 end
 
@@ -93,6 +110,15 @@ end
 local function read(consumer, out, follow)
   local ended = {}
   local open = nil
+  local function finish(message)
+    local place = message.topic .. "/" .. message.partition
+    open = open or consumer:partitions()
+    if not ended[place] then
+      ended[place] = true
+      open = open - 1
+    end
+    return open <= 0
+  end
   while not out:done() do
     local message, cause, final = consumer:take()
     if message == false then
@@ -103,13 +129,9 @@ local function read(consumer, out, follow)
       if final then return nil, cause end
       log.error(cause)
     elseif message.eof then
-      local place = message.topic .. "/" .. message.partition
-      open = open or consumer:partitions()
-      if not ended[place] then
-        ended[place] = true
-        open = open - 1
-      end
-      if open <= 0 and not follow then break end
+      if finish(message) and not follow then break end
+    elseif out.filter:is_late(message) then
+      if finish(message) then break end
     else
       out:print(message)
     end
@@ -179,18 +201,38 @@ local function read_all(properties, names, out, given, chosen)
   return 0
 end
 
+-- Tells the rates again and again, until nobody reads them.
+local function report_regularly(out, names, given)
+  local screen = terminal.output()
+  while not screen.closed do
+    task.wait(nil, given.every or REPORT_SECONDS)
+    out.stats:report(screen, names, given.json)
+  end
+  out.closed = true
+end
+
 function M.run(arguments, given)
   local properties, problem = tool.properties(given)
   if not properties then return nil, problem end
   local kind, wrong = kafka.parse_from(given.from)
   if not kind then return nil, "option --from: " .. wrong end
   if given.count and given.count < 1 then return nil, "option --count: at least 1 expected" end
+  if given["until"] and given.follow then return nil, "option --until: what is followed has no end" end
+  if given.every and not (given.stats and given.follow) then
+    return nil, "option --every: it goes with --stats and --follow"
+  end
+  local filter
+  filter, problem = consume_filter.new { key = given.key, text = given.text, until_time = given["until"] }
+  if not filter then return nil, problem end
   local chosen = #arguments > 0
   local names = chosen and arguments or default_topics()
-  local out = new_printer(given)
+  local out = new_printer(given, filter)
+  local reporter = given.stats and given.follow and task.background(report_regularly, out, names, given)
   local code, cause = tool.interruptible(given.follow and follow_all or read_all, given["for"], properties, names, out,
     given, chosen)
+  if reporter then task.cancel(reporter) end
   out:flush()
+  if out.stats and (code or cause == tool.STOPPED) then out.stats:report(terminal.output(), names, given.json) end
   if given.summary and not out.closed then out:summary(names) end
   if code or cause == tool.STOPPED then return out.errors > 0 and 1 or 0 end
   log.error(cause, { brokers = properties["bootstrap.servers"] })

@@ -5,6 +5,7 @@ local output = require "dbobs.output"
 local pipeline = require "dbobs.pipeline"
 local sys = require "dbobs.core.sys"
 local task = require "dbobs.task"
+local trace = require "dbobs.trace"
 local workload = require "dbobs.load.workload"
 
 local M = {}
@@ -20,12 +21,16 @@ A FILE that is a load test also takes a first word: prepare, run or cleanup; `db
 
   --compare A B    what changed between two load tests, by the files that json= wrote
   --once           run each collector once, then end; exit code 1 when one failed
-  --to kafka|stdout  where records go; stdout prints one JSON object a line and needs no broker
+  --to kafka|stdout  where records go; stdout prints them, decoded, and needs no broker
+  --format FORM    how: json (one object a line), text (one line a record) or details (all points of a metrics record,
+                   too); by default details on a terminal, else json
+  --trace NAME     print each statement of this collector (or of all) with its time and rows, on standard error
   --for DURATION   end after this time
 ]]
 
 M.options = {
   ["--compare"] = "string", ["--once"] = "boolean", ["--to"] = { one = { "kafka", "stdout" } }, ["--for"] = "duration",
+  ["--format"] = { one = { "json", "text", "details" } }, ["--trace"] = "string",
 }
 
 -- How long the tasks may take to end, and what they sent to be delivered, when dbobs is told to stop.
@@ -149,6 +154,8 @@ local function continue(given)
   local problem = pipeline.unused_arguments()
   if problem then return fail(problem) end
   wait_for(function() return (sys.order()) end)
+  problem = collects and given.trace and trace.problem(collect.jobs(), #collect.rosters() > 0)
+  if problem then return fail(problem) end
   if collects then return run_collectors(collect, given, reloads) end
   if given.once then return fail "the file asks for no collector: there is nothing to run once" end
   -- The main task itself is one of those counted.
@@ -167,7 +174,9 @@ function M.run(arguments, given)
   if not path then return nil, "which FILE? For example: dbobs run pipelines/pg.lua" end
   local ok, problem = pipeline.set_arguments(arguments)
   if not ok then return nil, problem end
-  output.select(given.to or "kafka")
+  if given.format and given.to ~= "stdout" then return nil, "option --format: it goes with --to stdout" end
+  output.select(given.to or "kafka", given.format or (sys.is_terminal(1) and "details") or "json")
+  if given.trace then trace.start(given.trace) end
 
   local source
   source, problem = pipeline.load(path)

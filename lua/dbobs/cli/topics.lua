@@ -4,6 +4,7 @@ local kafka = require "dbobs.kafka"
 local log = require "dbobs.log"
 local options = require "dbobs.options"
 local sys = require "dbobs.core.sys"
+local terminal = require "dbobs.terminal"
 local tool = require "dbobs.kafka_tool"
 
 local M = {}
@@ -39,11 +40,14 @@ local actions = {}
 function actions.list(client, _, given)
   local topics, cause = client:topics(given.timeout)
   if not topics then return nil, cause end
-  if not given.json then sys.write(("%-40s %10s %11s\n"):format("topic", "partitions", "replication")) end
-  for _, topic in ipairs(topics) do
-    if given.json then sys.write(cjson.encode(topic) .. "\n")
-    else sys.write(("%-40s %10d %11d\n"):format(topic.name, topic.partitions, topic.replication)) end
+  local rows = {}
+  for i, topic in ipairs(topics) do
+    if given.json then sys.write(cjson.encode(topic) .. "\n") end
+    rows[i] = { topic.name, topic.partitions, topic.replication }
   end
+  if given.json then return 0 end
+  terminal.output():table({ { title = "topic", least = 10 }, { title = "partitions", right = true },
+    { title = "replication", right = true } }, rows)
   return 0
 end
 
