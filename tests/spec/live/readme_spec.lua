@@ -115,7 +115,9 @@ describe("every document", function()
   it("names only commands and make targets that there are", function()
     local targets, known = {}, {}
     for names in process.read("Makefile"):gmatch "\n([%w%% -]+):" do
-      for name in names:gmatch "%S+" do targets[#targets + 1] = "^" .. name:gsub("%-", "%%-"):gsub("%%$", ".+") .. "$" end
+      for name in names:gmatch "%S+" do
+        targets[#targets + 1] = "^" .. name:gsub("%-", "%%-"):gsub("%%$", ".+") .. "$"
+      end
     end
     local function is_target(name)
       for _, pattern in ipairs(targets) do
