@@ -3,6 +3,8 @@ SHELL := /bin/bash
 
 .DEFAULT_GOAL := build
 .PHONY: build test demo bench lint fmt docs chaos fuzz valgrind reproducible update-deps clean help
+.PHONY: up down restart ps health debug logs kafka-topics kafka-ui shell-pg shell-collector check-pg-stats \
+	start-simulator stop-simulator collect-test-data check-environment
 
 # SANITIZE=1 takes the binary with AddressSanitizer and UndefinedBehaviorSanitizer instead of the one that ships.
 ifeq ($(SANITIZE),1)
@@ -74,8 +76,69 @@ update-deps: ## lock the newest sources that Debian has
 	@./build.sh install build
 	@./build.sh update-deps
 
-clean: ## remove build/ (the cache of downloads and built dependencies stays)
+clean: ## remove the environment's data and build/ (the cache of downloads and built dependencies stays)
+	@docker/environment.sh clean
 	@rm -rf build
 
+# ---- the development environment: docker/README.md ----
+
+ENVIRONMENT := @docker/environment.sh
+
+up: build ## PostgreSQL, Kafka, collector, load simulator, topic monitor: containers where an engine runs, else processes
+	@./build.sh install test
+	$(ENVIRONMENT) up
+
+down: ## stop it; its data stays
+	$(ENVIRONMENT) down
+
+restart: build ## down, then up
+	$(ENVIRONMENT) restart
+
+ps: ## its services
+	$(ENVIRONMENT) ps
+
+health: ## whether all is well
+	$(ENVIRONMENT) health
+
+debug: ## all that a bug report needs, without secrets
+	$(ENVIRONMENT) debug
+
+logs: ## the end of all logs; logs-collector, logs-simulator, logs-kafka, logs-postgres, logs-ui: of one
+	$(ENVIRONMENT) logs
+
+logs-%:
+	$(ENVIRONMENT) logs $*
+
+kafka-topics: ## the topics
+	$(ENVIRONMENT) topics
+
+kafka-consume-metrics kafka-consume-logs kafka-consume-queries: ## the newest records decoded; FOLLOW=1, FROM=, COUNT=
+	$(ENVIRONMENT) consume $(@:kafka-consume-%=%)
+
+kafka-ui: ## the well-known Kafka UI beside our topic monitor (needs an engine)
+	$(ENVIRONMENT) kafka-ui
+
+shell-pg: ## psql
+	$(ENVIRONMENT) psql
+
+shell-collector: ## a shell with the collector's settings and dbobs in the PATH
+	$(ENVIRONMENT) shell-collector
+
+check-pg-stats: ## the statements that took most time
+	$(ENVIRONMENT) check-pg-stats
+
+start-simulator: ## go on with the load
+	$(ENVIRONMENT) start simulator
+
+stop-simulator: ## no load
+	$(ENVIRONMENT) stop simulator
+
+collect-test-data: ## samples of each topic into build/test-data, validated; DIR=, COUNT=
+	$(ENVIRONMENT) collect-test-data
+
+check-environment: build ## every target above without an engine, the image, the compose file
+	@./build.sh install test
+	@docker/check.sh
+
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { n = split($$1, names, " "); for (i = 1; i <= n; i++) printf "  make %-22s %s\n", names[i], $$2 }' Makefile

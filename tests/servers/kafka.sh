@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=tests/servers/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-usage="usage: kafka.sh start DIR [--set NAME=VALUE]... [--owner PID]
+usage="usage: kafka.sh start DIR [--set NAME=VALUE]... [--port N] [--owner PID]
        kafka.sh stop DIR [--keep] | restart DIR | kill DIR | pause DIR | resume DIR
        kafka.sh tools DIR CLASS [ARGUMENT]... | deny-create DIR | allow-create DIR"
 
@@ -96,7 +96,7 @@ launch() {
 }
 
 start() {
-	local owner='' sets=() template
+	local owner='' port='' sets=() template
 	claim_dir "${1-}"
 	shift
 	while [ $# -gt 0 ]; do
@@ -106,6 +106,7 @@ start() {
 			sets+=("$2")
 			;;
 		--owner) owner=${2:-0} ;;
+		--port) port=${2:?$usage} ;;
 		*) die 2 "unknown option $1
 $usage" ;;
 		esac
@@ -116,10 +117,11 @@ $usage" ;;
 	if [ ! -e "$DIR/data" ]; then
 		rm -rf "$DIR/data.part"
 		mkdir -p "$DIR/log"
-		properties "$(free_port)" "$(free_port)" >"$DIR/server.properties"
+		properties "${port:-$(free_port)}" "$(free_port)" >"$DIR/server.properties"
 		template=$cache/template-$(basename "$libs")-$(id -u)
 		with_lock "$(basename "$template")" format "$template"
 	fi
+	[ -z "$port" ] || sed -i -E "s#^((advertised.)?listeners=PLAINTEXT://127.0.0.1:)[0-9]+#\1$port#" "$DIR/server.properties"
 	[ ${#sets[@]} = 0 ] || printf '%s\n' "${sets[@]}" >>"$DIR/server.properties" # the last line of a name counts
 	launch
 }
