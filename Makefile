@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 .PHONY: build test demo bench lint fmt docs chaos fuzz valgrind reproducible update-deps clean help
 .PHONY: up down restart ps health debug logs kafka-topics kafka-ui shell-pg shell-collector check-pg-stats \
-	start-simulator stop-simulator collect-test-data check-environment
+	start-simulator stop-simulator collect-test-data image check-environment
 
 # SANITIZE=1 takes the binary with AddressSanitizer and UndefinedBehaviorSanitizer instead of the one that ships.
 ifeq ($(SANITIZE),1)
@@ -136,8 +136,13 @@ stop-simulator: ## no load
 collect-test-data: ## samples of each topic into build/test-data, validated; DIR=, COUNT=
 	$(ENVIRONMENT) collect-test-data
 
+image: build ## the container image, with docker, podman or buildah
+	@./build.sh install image
+	@docker/image.sh
+
 check-environment: build ## every target above without an engine, the image, the compose file
 	@./build.sh install test
+	@./build.sh install image
 	@docker/check.sh
 
 help: ## this list

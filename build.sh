@@ -15,6 +15,7 @@ packages_demo="postgresql postgresql-contrib procps=ps util-linux"
 packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm
     chromium=chromium pgbouncer=pgbouncer valgrind=valgrind kcat=kcat python3-jsonschema
     clang=clang libclang-rt-14-dev"
+packages_image="ca-certificates tzdata buildah=buildah docker-compose=docker-compose"
 packages_bench="$packages_test kcat=kcat rsyslog=rsyslogd rsyslog-kafka sysbench=sysbench time=/usr/bin/time"
 packages_lint="clang-format=clang-format cppcheck=cppcheck lua-check=luacheck shellcheck=shellcheck"
 
@@ -24,7 +25,7 @@ usage: ./build.sh [command]
   musl | glibc | sanitize    build everything (default: musl)
   fuzz                       build the fuzz targets, src/fuzz/*.c, into build/fuzz
   deps musl|glibc            build the dependencies only
-  packages [GROUP]           print the Debian packages needed: build, demo, test, bench, lint or all (default: build)
+  packages [GROUP]           print the Debian packages needed: build, demo, test, bench, image, lint, all
   install [GROUP]            install those that are missing (as root, or with sudo)
   update-deps                write src/deps/lock anew with the newest sources that Debian has
   reproducible               build the dependencies and the binary twice, in two places, and compare
@@ -53,9 +54,10 @@ package_group() {
         demo) echo "$packages_demo" ;;
         test) echo "$packages_test" ;;
         bench) echo "$packages_bench" ;;
+        image) echo "$packages_image" ;;
         lint) echo "$packages_lint" ;;
-        all) echo "$packages_build $packages_test $packages_lint" ;;
-        *) die "unknown group of packages '$1': build, demo, test, bench, lint or all" ;;
+        all) echo "$packages_build $packages_test $packages_image $packages_lint" ;;
+        *) die "unknown group of packages '$1': build, demo, test, bench, image, lint or all" ;;
     esac
 }
 

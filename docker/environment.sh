@@ -19,10 +19,10 @@ die() {
 
 declare -A settings=(
     [ENGINE]=auto [POSTGRES_PORT]=5432 [KAFKA_PORT]=9092 [UI_PORT]=8080 [HEALTH_PORT]=13133 [KAFKA_UI_PORT]=8081
-    [POSTGRES_PASSWORD]=postgres [MONITOR_PASSWORD]=monitor [COLLECTION_INTERVAL]=30s [QUERY_RATE]=10
+    [POSTGRES_PASSWORD]=postgres [MONITOR_PASSWORD]=monitor [COLLECTION_INTERVAL]=30s [COLLECT_METRICS]=on [QUERY_RATE]=10
     [SLOW_QUERY_PROBABILITY]=0.01 [WRITE_PROBABILITY]=0.2 [DBOBS_IMAGE]=dbobs:local
     [POSTGRES_IMAGE]=docker.io/library/postgres:17.6-bookworm [KAFKA_IMAGE]=docker.io/apache/kafka:4.1.0
-    [OTEL_IMAGE]=docker.io/otel/opentelemetry-collector-contrib:0.140.0
+    [OTEL_IMAGE]=docker.io/otel/opentelemetry-collector-contrib:0.157.0
     [KAFKA_UI_IMAGE]=ghcr.io/kafbat/kafka-ui:v1.3.0
 )
 
@@ -57,6 +57,10 @@ read_settings() {
         auto | docker | none) ;;
         *) die "${file##*/}: ENGINE must be auto, docker or none, got '${settings[ENGINE]}'" ;;
     esac
+    case ${settings[COLLECT_METRICS]} in
+        on | off) ;;
+        *) die "${file##*/}: COLLECT_METRICS must be on or off, got '${settings[COLLECT_METRICS]}'" ;;
+    esac
 }
 
 of() { echo "${settings[$1]}"; }
@@ -76,7 +80,13 @@ has_engine() {
 compose() {
     local name
     for name in "${!settings[@]}"; do export "$name=$(of "$name")"; done
-    docker compose -f docker/compose.yaml --project-directory . "$@"
+    docker compose -p dbobs -f docker/compose.yaml --project-directory . "$@"
+}
+
+# The services' names in compose.yaml: ours, but for Kafka's.
+compose_names() {
+    local service
+    for service in "$@"; do echo "${service/#kafka/kafka-ingestion}"; done
 }
 
 # ---- processes ----
@@ -137,8 +147,9 @@ start_service() (
         kafka) start_kafka ;;
         collector)
             export PGDATABASE=postgres MONITOR_USER=dbobs_monitor MONITOR_PASSWORD COLLECTION_INTERVAL HEALTH_ADDRESS \
-                POSTGRES_LOG_FILE="$up/postgres/log/*.json" DBOBS_STATE_DIR="$up/state"
+                COLLECT_METRICS POSTGRES_LOG_FILE="$up/postgres/log/*.json" DBOBS_STATE_DIR="$up/state"
             MONITOR_PASSWORD=$(of MONITOR_PASSWORD) COLLECTION_INTERVAL=$(of COLLECTION_INTERVAL)
+            COLLECT_METRICS=$(of COLLECT_METRICS)
             HEALTH_ADDRESS=127.0.0.1:$(of HEALTH_PORT)
             start_process collector "$dbobs" run pipelines/pg.lua
             ;;
@@ -264,15 +275,17 @@ show() {
     return $code
 }
 
-name_of() { # of a service in the Makefile's targets -> ours
-    case $1 in
-        kafka | postgres | collector | simulator | ui) echo "$1" ;;
-        *) die "there is no service '$1': ${services[*]}" ;;
-    esac
+check_name() {
+    [[ " ${services[*]} " == *" $1 "* ]] || die "there is no service '$1': ${services[*]}"
 }
 
 command_up() {
-    if has_engine; then compose up --detach --build --wait; else up_processes; fi
+    if has_engine; then
+        DBOBS_IMAGE=$(of DBOBS_IMAGE) docker/image.sh
+        if [ "$(of COLLECT_METRICS)" = off ]; then compose --profile otel up --detach --wait; else compose up --detach --wait; fi
+    else
+        up_processes
+    fi
 }
 
 command_down() {
@@ -308,9 +321,13 @@ command_health() {
 
 command_logs() {
     local service
-    if has_engine; then compose logs --tail "${LINES_SHOWN:-200}" "$@"; return; fi
+    for service in "$@"; do check_name "$service"; done
+    if has_engine; then
+        # shellcheck disable=SC2046 # a list of names
+        compose logs --tail "${LINES_SHOWN:-200}" $(compose_names "$@")
+        return
+    fi
     for service in "${@:-${services[@]}}"; do
-        service=$(name_of "$service")
         [ $# = 1 ] || echo "== $service"
         log_of "$service" 2>/dev/null | tail -n "${LINES_SHOWN:-200}" || true
     done

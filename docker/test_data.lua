@@ -45,7 +45,7 @@ local function take_metrics(topic)
   for i, value in ipairs(values) do
     local text = assert(dbobs.otlp.decode(value))
     local decoded = dbobs.json.decode(text)
-    assert(decoded.resourceMetrics and #decoded.resourceMetrics > 0, "a record of " .. topic .. " has no resourceMetrics")
+    assert(decoded.resourceMetrics and #decoded.resourceMetrics > 0, topic .. ": a record has no resourceMetrics")
     write(("%s-%03d.pb"):format(topic, i), value)
     write(("%s-%03d.json"):format(topic, i), text .. "\n")
   end

@@ -17,6 +17,9 @@ local every = dbobs.env("COLLECTION_INTERVAL", "30s")
 -- How dbobs is, for `dbobs health` and health checks: 200 when all is well, 503 with the reasons when not. "off": not.
 dbobs.health { address = dbobs.env("HEALTH_ADDRESS", "127.0.0.1:13133") }
 
+-- Off where the OpenTelemetry Collector's receiver writes the metrics to the same topic.
+local with_metrics = dbobs.env("COLLECT_METRICS", "on") ~= "off"
+
 -- Topics that do not exist are created with the contract's retention. Set this to false where somebody else makes them.
 local create_topics = true
 
@@ -24,7 +27,9 @@ if create_topics then topics.create(kafka) end
 
 -- Called for each target: for those of a list that is read again while dbobs runs, when they are taken up.
 dbobs.each(require "targets", function(target)
-  dbobs.collect(require "collectors.metrics", target, { every = every, to = kafka:topic(topics.metrics) })
+  if with_metrics then
+    dbobs.collect(require "collectors.metrics", target, { every = every, to = kafka:topic(topics.metrics) })
+  end
   dbobs.collect(require "collectors.queries", target, { every = every, to = kafka:topic(topics.queries) })
   dbobs.collect(require "collectors.logs", target, { every = every, to = kafka:topic(topics.logs),
     -- Which events of events.lua: most are off until they are switched on, and cost nothing then.
