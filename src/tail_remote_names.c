@@ -1,4 +1,5 @@
 // Which remote log is behind which name, after renames, copies and truncations.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,7 +55,7 @@ struct tail_file *tail_remote_follow(struct tail_remote *remote, const char *pat
     file->remote = xcalloc(1, sizeof *file->remote);
     file->remote->missing = remote->looks;
     file->remote->end = file->remote->size = file->read = file->acked = offset;
-    memcpy(file->first_line, first_line, sizeof file->first_line);
+    snprintf(file->first_line, sizeof file->first_line, "%s", first_line);
     tail_append(remote->tail, file);
     remote->tail->unsaved = true;
     return file;
@@ -71,7 +72,7 @@ void tail_remote_know(struct tail_remote *remote, struct tail_remote_name *name,
                       const char *head, size_t head_len) {
     const struct tail_file *file = name->file;
     if (strcmp(name->first_line, first_line) != 0) name->copy = false;
-    memcpy(name->first_line, first_line, sizeof name->first_line);
+    snprintf(name->first_line, sizeof name->first_line, "%s", first_line);
     if (head_len) memcpy(name->head, head, head_len);
     name->head_len = head_len;
     name->known = true;

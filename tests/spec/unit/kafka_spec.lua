@@ -210,6 +210,16 @@ describe("a producer", function()
     broker:close()
   end)
 
+  -- Another broker, whose first answer to a producer that begins is an error: that of before_each may have been asked.
+  local function begin_with(code)
+    producer:close()
+    broker:close()
+    broker = new_broker()
+    broker:topic(name, 1)
+    broker:fail(INIT_PRODUCER_ID, code)
+    producer = kafka.producer { ["bootstrap.servers"] = broker:address(), ["linger.ms"] = 1 }
+  end
+
   it("waits for a broker that is away, tells it, and tells when it is back", function()
     support.with_log(function(logged)
       broker:reachable(false)
@@ -326,7 +336,7 @@ describe("a producer", function()
 
   it("has another one in its place after a fatal error, and goes on", function()
     support.with_log(function(logged)
-      broker:fail(INIT_PRODUCER_ID, CLUSTER_AUTHORIZATION_FAILED)
+      begin_with(CLUSTER_AUTHORIZATION_FAILED)
       local batch = sink.batch()
       -- Its first request is answered with the error; a new producer may begin.
       assert(producer:topic(name, { when_full = "drop_oldest" }):send("k", "v", nil, batch))
@@ -341,7 +351,7 @@ describe("a producer", function()
 
   it("stops for good when it is fenced, or two of them would fence each other for ever", function()
     support.with_log(function(logged)
-      broker:fail(INIT_PRODUCER_ID, PRODUCER_FENCED)
+      begin_with(PRODUCER_FENCED)
       local waiting, dropping = producer:topic(name), producer:topic(name, { when_full = "drop_oldest" })
       dropping:send("k", "v")
       logged "error kafka: .*it is fenced and stops for good"
