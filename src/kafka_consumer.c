@@ -267,7 +267,8 @@ static enum kafka_received take_error(struct kafka_item *item) {
 
 enum kafka_received kafka_consumer_next(struct kafka_consumer *consumer, struct kafka_item *item) {
     memset(item, 0, sizeof *item);
-    // Records can be there before the worker has said of how many partitions: their reader counts those that have ended.
+    // Records can be there before the worker has said of how many partitions: their reader counts those that have
+    // ended.
     if (consumer->assigning) return KAFKA_NOTHING;
     while ((item->event = kafka_next(consumer->kafka))) {
         if (rd_kafka_event_type(item->event) == RD_KAFKA_EVENT_ERROR) return take_error(item);
