@@ -112,8 +112,9 @@ local function describe_targets(jobs, now, reasons)
       by_name[target.name], list[#list + 1] = one, one
     end
     for _, part in ipairs { "collect", "follow" } do
-      if job.collector[part] then
-        local described = describe_part(job, part, supervisor.status(job, part), now)
+      local status = job.collector[part] and supervisor.status(job, part)
+      if status and not status.over then
+        local described = describe_part(job, part, status, now)
         if part == "follow" and bytes[target.name] then
           described.bytes_behind = bytes[target.name].bytes_behind
           described.bytes_at_risk = bytes[target.name].bytes_at_risk

@@ -186,10 +186,13 @@ local function read_missing(run, tracker, reads, now)
 end
 
 -- A target that was dropped has its texts in the store until it is collected as garbage: without it there may be room,
--- and the next collection tries.
+-- and the next collection tries. Code that was compiled while it was collected from holds its functions, and with them
+-- all that is its own.
 local function make_room(state, over)
   state.retry, state.over = over and not state.over, over
-  if state.retry then collectgarbage() end
+  if not state.retry then return end
+  jit.flush()
+  collectgarbage()
 end
 
 local function tell_over(run, over)

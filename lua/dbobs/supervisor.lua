@@ -70,7 +70,8 @@ end
 ---@field error string|nil of the last run, or attempt to follow, if it failed, or a part of it
 ---@field error_time number|nil
 ---@field next_run number|nil
----@field stopped boolean|nil it is not started again
+---@field stopped boolean|nil it failed, and is not started again
+---@field over boolean|nil it had nothing to do, or nothing any more
 
 --- How a part of a job is doing, see dbobs.health.
 ---@param job table
@@ -187,7 +188,10 @@ local function follow(job)
     end)
     local ok, cause, traceback, final = protected(job.collector.follow, run.new(job, job.options.to))
     task.cancel(settled)
-    if ok then return end
+    if ok then
+      M.status(job, "follow").over = true
+      return
+    end
     count(job, "errors")
     note_end(job, "follow", false, cause)
     if final then

@@ -58,6 +58,9 @@ describe("health", function()
     assert.equal("ok", health.describe({ one }).status)
     status.stopped = true
     assert.matches("stopped for good", health.describe({ one }).reasons[1])
+    -- One that had nothing to follow is no part of it.
+    status.stopped, status.over = nil, true
+    assert.same({}, health.describe({ one }).targets[1].collectors)
   end)
 
   it("tells how far logs are behind, what is at risk, and what lasts", function()

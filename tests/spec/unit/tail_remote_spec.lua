@@ -70,8 +70,15 @@ describe("a log that is brought from elsewhere", function()
 
   local function open(given)
     given = given or {}
-    follower = assert(core.open { path = "x", remote = true, checkpoint = position, poll = "20ms", grace = "50ms",
-      since = given.since, from = given.from })
+    local cause, in_use
+    local late = sys.monotonic() + 60
+    repeat
+      follower, cause, in_use = core.open { path = "x", remote = true, checkpoint = position, poll = "20ms",
+        grace = "50ms", since = given.since, from = given.from }
+      -- The one before may still be writing its positions, on a worker.
+      if in_use then task.wait(nil, 0.01) end
+    until not in_use or sys.monotonic() > late
+    assert(follower, cause)
     source = remote.source(follower)
   end
 
