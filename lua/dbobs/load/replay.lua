@@ -1,7 +1,15 @@
---- Statements of a server log, as sessions for a workload's feed: from a jsonlog file, or from the topic raw-logs.
+--- Statements of a server log, as sessions for a workload: from a file in any of the server's formats, or from the
+--- topic raw-logs.
 local json = require "cjson"
+local memory = require "dbobs.core.memory"
+local sys = require "dbobs.core.sys"
+local tail = require "dbobs.tail"
+local task = require "dbobs.task"
 
 local M = {}
+
+-- Seconds without a record after which a log that seems to hold more is at its end.
+local QUIET = 2
 
 -- Seconds of a log's time, "2026-11-23 01:38:23.139 UTC" or ISO 8601. Its zone is the same on every line and left out.
 local function seconds_of(text)
@@ -52,7 +60,9 @@ local KINDS = { select = "select", insert = "insert", update = "update", delete 
 -- The statement of a record of the log; nil when it has none.
 local function entry_of(record)
   local message = record.message
-  if type(message) ~= "string" or type(record.session_id) ~= "string" then return nil end
+  -- A plain log tells sessions apart by what its prefix has: %c, or else %p.
+  local session = record.session_id or record.pid
+  if type(message) ~= "string" or not session then return nil end
   local duration, rest = message:match "^duration: ([%d%.]+) ms  (.*)$"
   local kind, sql = (rest or message):match "^(%l+)[^:]*: (.*)$"
   if kind ~= "statement" and kind ~= "execute" then return nil end
@@ -60,7 +70,7 @@ local function entry_of(record)
   if not time or sql:lower():match "^%s*copy%s.*%sfrom%s+stdin" then return nil end
   local detail = type(record.detail) == "string" and record.detail or nil
   return {
-    session = record.session_id, at = time - (tonumber(duration) or 0) / 1e3, sql = sql,
+    session = tostring(session), at = time - (tonumber(duration) or 0) / 1e3, sql = sql,
     arguments = kind == "execute" and M.arguments(detail) or { n = 0 },
     event = KINDS[(sql:match "^%s*(%a+)" or ""):lower()] or "other",
   }
@@ -89,16 +99,56 @@ function M.sessions(records, speed)
   return sessions
 end
 
---- The records of a jsonlog file. Lines that are none are left out.
+-- The record of the server in one of raw-logs; nil when it has none.
+local function record_of(text)
+  local ok, value = pcall(json.decode, text)
+  local record = ok and type(value) == "table" and type(value.payload) == "table" and value.payload.record
+  return type(record) == "table" and record or nil
+end
+
+local FORMATS = { json = "jsonlog", csv = "csvlog" }
+
+--- The records of a log file as it is now: jsonlog when its name ends in .json, csvlog in .csv, else the plain format.
 ---@param path string
-function M.file(path)
-  local file = assert(io.open(path, "rb"))
+---@param prefix string|nil log_line_prefix of a plain log
+---@return (fun(): table|nil)|nil records, string|nil cause
+function M.file(path, prefix)
+  local file, cause = io.open(path, "rb")
+  if not file then return nil, "cannot read the log: " .. cause end
+  file:close()
+  local format = FORMATS[path:match "%.(%a+)$"] or "stderr"
+  local out, waiting, at = memory(), {}, 1
+  local object
+  object, cause = tail.server_log {
+    path = path, format = format, log_line_prefix = format == "stderr" and prefix or nil, timezone = "UTC", to = out,
+    poll = "50ms", grace = "200ms",
+    envelope = { host = "", port = 0, database = "", environment = "", tags = {} },
+  }
+  if not object then return nil, cause end
+  local quiet_since = sys.monotonic()
+  local function more()
+    local outcome = assert(object:turn())
+    waiting, at = out:take(), 1
+    if #waiting > 0 then quiet_since = sys.monotonic() end
+    if #waiting > 0 or outcome ~= "wait" then return true end
+    local progress = object.follower:progress()
+    -- A last line without its end is handed out, and never acknowledged.
+    if progress.acknowledged >= progress.size or sys.monotonic() - quiet_since > QUIET then return false end
+    task.wait(object.follower.core, 0.1)
+    return true
+  end
   return function()
-    for line in file:lines() do
-      local ok, record = pcall(json.decode, line)
-      if ok and type(record) == "table" then return record end
+    while true do
+      while at <= #waiting do
+        local record = record_of(waiting[at].value)
+        at = at + 1
+        if record then return record end
+      end
+      if not more() then
+        object:close()
+        return nil
+      end
     end
-    file:close()
   end
 end
 
@@ -117,9 +167,8 @@ function M.topic(brokers, topic)
         consumer:close()
         return nil
       end
-      local ok, value = pcall(json.decode, message.value)
-      local record = ok and type(value) == "table" and type(value.payload) == "table" and value.payload.record
-      if type(record) == "table" then return record end
+      local record = record_of(message.value)
+      if record then return record end
     end
   end
 end

@@ -137,32 +137,46 @@ describe("workloads, live", function()
     cleanup "chaos"
   end)
 
-  it("replay: sends a log's statements in their order, sessions apart, faster when asked", function()
-    pg:psql [[create table replayed (n serial, at timestamptz default clock_timestamp(),
-      pid int default pg_backend_pid(), v text)]]
-    local lines = {}
-    local function statement(session, seconds, message, detail)
-      lines[#lines + 1] = cjson.encode {
-        timestamp = ("2026-01-01 00:00:%06.3f UTC"):format(seconds), session_id = session, message = message,
-        detail = detail,
-      }
-    end
-    for i = 0, 9 do
-      statement(i % 2 == 0 and "a" or "b", i * 0.4, "execute <unnamed>: insert into replayed (v) values ($1)",
-        ("Parameters: $1 = '%d'"):format(i))
-    end
-    statement("b", 4, "statement: insert into replayed (v) values ('x'); insert into replayed (v) values ('y')")
-    lines[#lines + 1] = "no JSON"
-    local log = process.write(dir .. "/log.json", table.concat(lines, "\n") .. "\n")
-    local all = figures("replay", "log=" .. log, "speed=4")
-    assert.equal(11, all.total.events)
-    assert.same({}, all.total.errors)
-    assert.equal("0123456789xy", pg:psql "select string_agg(v, '' order by at) from replayed")
-    assert.equal("2|t", pg:psql "select count(distinct pid), max(at) - min(at) between '0.9 s' and '3 s' from replayed")
-    assert.equal("1|1", pg:psql [[select count(distinct pid) filter (where v in ('0', '2')),
-      count(distinct pid) filter (where v in ('1', 'y')) from replayed]])
-    pg:psql "drop table replayed"
-  end)
+  -- One line of a log, {seconds, session, message, detail}, in each of the server's formats.
+  local LINES = {
+    json = function(one)
+      return cjson.encode { timestamp = ("2026-01-01 00:00:%06.3f UTC"):format(one[1]), session_id = one[2],
+        message = one[3], detail = one[4] } .. "\n"
+    end,
+    csv = function(one)
+      local function quoted(text) return text and '"' .. text:gsub('"', '""') .. '"' or "" end
+      return (('2026-01-01 00:00:%06.3f UTC,"u","d",7,,%s,1,"",2026-01-01 00:00:00 UTC,1/1,0,LOG,00000,%s,%s,,,,,,,,'
+        .. '"","",,0\n'):format(one[1], one[2], quoted(one[3]), quoted(one[4])))
+    end,
+    log = function(one)
+      local prefix = ("2026-01-01 00:00:%06.3f UTC [7] <%s> "):format(one[1], one[2])
+      return prefix .. "LOG:  " .. one[3] .. "\n" .. (one[4] and prefix .. "DETAIL:  " .. one[4] .. "\n" or "")
+    end,
+  }
+
+  for suffix, line in pairs(LINES) do
+    it("replay: sends a log's statements in order, sessions apart, faster when asked: ." .. suffix, function()
+      pg:psql [[create table replayed (n serial, at timestamptz default clock_timestamp(),
+        pid int default pg_backend_pid(), v text)]]
+      local lines = {}
+      for i = 0, 9 do
+        lines[#lines + 1] = line { i * 0.4, i % 2 == 0 and "6740.a" or "6740.b",
+          "execute <unnamed>: insert into replayed (v) values ($1)", ("Parameters: $1 = '%d'"):format(i) }
+      end
+      lines[#lines + 1] = line { 4, "6740.b",
+        "statement: insert into replayed (v) values ('x'); insert into replayed (v) values ('y')" }
+      local log = process.write(dir .. "/log." .. suffix, table.concat(lines))
+      local all = figures("replay", "log=" .. log, "prefix=%m [%p] <%c> ", "speed=4")
+      assert.equal(11, all.total.events)
+      assert.same({}, all.total.errors)
+      assert.equal("0123456789xy", pg:psql "select string_agg(v, '' order by at) from replayed")
+      assert.equal("2|t",
+        pg:psql "select count(distinct pid), max(at) - min(at) between '0.9 s' and '30 s' from replayed")
+      assert.equal("1|1", pg:psql [[select count(distinct pid) filter (where v in ('0', '2')),
+        count(distinct pid) filter (where v in ('1', 'y')) from replayed]])
+      pg:psql "drop table replayed"
+    end)
+  end
 
   it("lists the options of a file with --help", function()
     local code, stdout = dbobs("run", "pipelines/load/oltp.lua", "--help")
