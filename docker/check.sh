@@ -97,6 +97,7 @@ check "make debug" '== health' make debug
 check "make debug without secrets" '' no_secret make debug
 refused "make kafka-ui without an engine" 'no container engine runs here' make kafka-ui
 check "the topic monitor" '<title>' get "$(value UI_PORT)"
+check "the README's commands for it" 'README.md, line' tests/readme.sh up
 check "make restart" 'collector +[0-9]+ +127.0.0.1:[0-9]+ +ok' make restart
 check "make down" 'it is down' make down
 check "nothing runs after it" 'collector +- ' docker/environment.sh ps
