@@ -21,6 +21,9 @@ local HEAD_START = 0.05
 -- How long a thread's last message may take, beyond what it allows its statements.
 local LAST_WORD_SECONDS = 15
 
+-- How often a load without an end looks for a server that is away at its start.
+local LOOK_SECONDS = 1
+
 local function fail(cause)
   log.error("load: " .. cause)
   return 1
@@ -31,8 +34,9 @@ control.__index = control
 
 -- The servers before the test: that they answer, who they are, how many connections they have room for.
 local function look_at(target)
-  local db, cause = postgres.connect(target.parameters)
-  if not db then return nil, cause end
+  local db, cause, info = postgres.connect(target.parameters)
+  -- What a server says has a SQLSTATE; of one that is not there, or not yet, there is none, or 57P03.
+  if not db then return nil, cause, not (info and info.sqlstate) or info.sqlstate == "57P03" end
   local rows = db:query [[select current_setting('max_connections')::int "most",
     current_setting('server_version') "version",
     (select count(*)::int from pg_stat_activity where backend_type = 'client backend') used]]
@@ -47,11 +51,24 @@ end
 function control:look()
   self.servers = {}
   for i, target in ipairs(self.test.targets) do
-    local seen, cause = look_at(target)
-    if not seen then return nil, cause end
+    local seen, cause, away = look_at(target)
+    if not seen then return nil, cause, away end
     self.servers[i] = seen
   end
   return true
+end
+
+-- A load that never ends waits for its servers; one that measures does not.
+function control:find_servers()
+  local key, orders = "load/" .. self.path, sys.orders()
+  while true do
+    local ok, cause, away = self:look()
+    local _, must_stop = sys.order()
+    local waits = not ok and away and self.test.duration == math.huge and not must_stop
+    log.condition(key, waits, "warn", "load: a server is away; it is waited for", { error = cause })
+    if not waits then return ok, cause end
+    task.wait(orders, LOOK_SECONDS)
+  end
 end
 
 local function describe_loop(test)
@@ -242,7 +259,7 @@ function control:report()
 end
 
 function control:run()
-  local ok, cause = self:look()
+  local ok, cause = self:find_servers()
   if not ok then return fail(cause) end
   self:announce()
   ok, cause = self:start()

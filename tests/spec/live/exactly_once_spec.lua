@@ -89,13 +89,13 @@ describe("a topic with transactions", function()
   end)
 
   it("goes on when the broker gave the transaction up because it took too long", function()
-    local quick = kafka.producer { ["bootstrap.servers"] = broker.bootstrap, ["transaction.timeout.ms"] = 1000 }
+    local quick = kafka.producer { ["bootstrap.servers"] = broker.bootstrap, ["transaction.timeout.ms"] = 4000 }
     local out = quick:exactly_once(topic, { id = topic })
     assert(out:open(topic))
     assert(out:commit "claim")
     local batch = dbobs_sink.batch()
     assert(out:send("k", "late", batch))
-    timer.sleep "2s"
+    timer.sleep "5s"
     assert.is_false((out:commit "too late"))
     assert.same({ 1, 0, 1 }, { unpack({ dbobs_sink.status(batch) }, 1, 3) })
     assert(out:send("k", "again"))
@@ -107,7 +107,7 @@ describe("a topic with transactions", function()
   end)
 
   it("goes on when that happens to its first transaction, after one of an instance before it", function()
-    local quick = kafka.producer { ["bootstrap.servers"] = broker.bootstrap, ["transaction.timeout.ms"] = 1000 }
+    local quick = kafka.producer { ["bootstrap.servers"] = broker.bootstrap, ["transaction.timeout.ms"] = 4000 }
     local before = quick:exactly_once(topic, { id = topic })
     assert(before:open(topic))
     assert(before:commit "before")
@@ -115,7 +115,7 @@ describe("a topic with transactions", function()
     local out = quick:exactly_once(topic, { id = topic })
     assert.equal("before", out:open(topic))
     assert(out:send("k", "late"))
-    timer.sleep "2s"
+    timer.sleep "5s"
     assert.is_false((out:commit "too late"))
     assert(out:send("k", "again"))
     assert.is_true(out:commit "in time")

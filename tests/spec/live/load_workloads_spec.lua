@@ -122,6 +122,18 @@ describe("workloads, live", function()
     cleanup "simulator"
   end)
 
+  it("simulator: waits for a server that is away at its start", function()
+    local away = servers.postgres { name = "load away", "--bare" }
+    away:stop()
+    local one = process.start({ "run", "pipelines/load/simulator.lua" }, { PGHOST = away.host, PGPORT = away.port,
+      PGUSER = away.user, PGPASSWORD = away.password, PGDATABASE = "postgres" })
+    one:says "a server is away; it is waited for.*nothing listens there"
+    away:start()
+    assert.equal(1, one:wait())
+    assert.matches("the tables are not prepared", one:stderr())
+    servers.drop(away)
+  end)
+
   it("chaos: makes the trouble that it names", function()
     prepare "chaos"
     local all = figures("chaos", "duration=4s", "rate=40", "long=500ms", "storm=5", "connections=24")
