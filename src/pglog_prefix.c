@@ -98,6 +98,9 @@ static size_t blanks(const char *at, const char *end) {
     return len;
 }
 
+// The server makes a time in a buffer of so many bytes (FORMATTED_TS_LEN).
+#define LONGEST_TIME 128
+
 // The length of "2026-03-29 02:30:00.123 CEST"; 0 when there is no time.
 static size_t time_len(const char *at, const char *end) {
     static const char shape[] = "0000-00-00 00:00:00";
@@ -110,7 +113,7 @@ static size_t time_len(const char *at, const char *end) {
     if (at + len < end && at[len] == '.') len += 1 + span(at + len + 1, end, DIGIT);
     if (at + len >= end || at[len] != ' ') return 0;
     size_t zone = span(at + len + 1, end, UPPER | LOWER | PLUS | MINUS | DIGIT);
-    return zone ? len + 1 + zone : 0;
+    return zone && len + 1 + zone < LONGEST_TIME ? len + 1 + zone : 0;
 }
 
 // The length of what an escape with a shape of its own takes. -1: it is a free one. -2: it is not there.
