@@ -13,7 +13,7 @@ packages_build="binutils bison=bison bzip2=bzip2 ca-certificates debian-archive-
     libc6-dev linux-libc-dev make=make musl-tools patch=patch perl=perl protobuf-c-compiler xz-utils=xz"
 packages_demo="postgresql postgresql-contrib procps=ps util-linux"
 packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm
-    chromium=chromium pgbouncer=pgbouncer valgrind=valgrind kcat=kcat python3-jsonschema
+    chromium=chromium pgbouncer=pgbouncer valgrind=valgrind kcat=kcat python3-jsonschema systemd=systemd-analyze
     clang=clang libclang-rt-14-dev"
 packages_image="ca-certificates tzdata buildah=buildah docker-compose=docker-compose"
 packages_bench="$packages_test kcat=kcat rsyslog=rsyslogd rsyslog-kafka sysbench=sysbench time=/usr/bin/time"
