@@ -47,8 +47,7 @@ static int l_next(lua_State *lua) {
 
 // :close()
 static int l_close(lua_State *lua) {
-    struct http_server **box = luaL_checkudata(lua, 1, SERVER_CLASS), *server = *box;
-    *box = NULL;
+    struct http_server *server = luax_take(lua, SERVER_CLASS);
     if (server) http_close(server);
     return 0;
 }
@@ -124,8 +123,7 @@ static int l_gone(lua_State *lua) {
 
 // :close(): one that was not finished ends with its connection
 static int l_request_close(lua_State *lua) {
-    struct http_request **box = luaL_checkudata(lua, 1, REQUEST_CLASS), *request = *box;
-    *box = NULL;
+    struct http_request *request = luax_take(lua, REQUEST_CLASS);
     if (!request) return 0;
     http_abort(request);
     http_request_unref(request);
@@ -158,8 +156,7 @@ static int l_ask_answer(lua_State *lua) {
 
 // :close()
 static int l_ask_close(lua_State *lua) {
-    struct ask **box = luaL_checkudata(lua, 1, ASK_CLASS), *ask = *box;
-    *box = NULL;
+    struct ask *ask = luax_take(lua, ASK_CLASS);
     if (ask) ask_close(ask);
     return 0;
 }

@@ -97,9 +97,7 @@ static int l_producer_report(lua_State *lua) {
 }
 
 static int l_producer_close(lua_State *lua) {
-    struct kafka_producer **box = luaL_checkudata(lua, 1, PRODUCER_CLASS);
-    struct kafka_producer *producer = *box;
-    *box = NULL;
+    struct kafka_producer *producer = luax_take(lua, PRODUCER_CLASS);
     if (producer) kafka_producer_close(producer);
     return 0;
 }

@@ -156,9 +156,7 @@ static int l_consumer_report(lua_State *lua) {
 }
 
 static int l_consumer_close(lua_State *lua) {
-    struct kafka_consumer **box = luaL_checkudata(lua, 1, CONSUMER_CLASS);
-    struct kafka_consumer *consumer = *box;
-    *box = NULL;
+    struct kafka_consumer *consumer = luax_take(lua, CONSUMER_CLASS);
     if (consumer) kafka_consumer_close(consumer);
     return 0;
 }

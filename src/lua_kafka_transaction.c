@@ -133,9 +133,7 @@ static int l_report(lua_State *lua) {
 }
 
 static int l_close(lua_State *lua) {
-    struct kafka_transaction **box = luaL_checkudata(lua, 1, TRANSACTION_CLASS);
-    struct kafka_transaction *transaction = *box;
-    *box = NULL;
+    struct kafka_transaction *transaction = luax_take(lua, TRANSACTION_CLASS);
     if (transaction) kafka_transaction_close(transaction);
     return 0;
 }

@@ -42,9 +42,8 @@ static int l_gc_slot(lua_State *lua) {
 }
 
 static int l_gc(lua_State *lua) {
-    struct pacer **box = luaL_checkudata(lua, 1, PACER_CLASS);
-    if (*box) pacer_release(*box);
-    *box = NULL;
+    struct pacer *pacer = luax_take(lua, PACER_CLASS);
+    if (pacer) pacer_release(pacer);
     return 0;
 }
 

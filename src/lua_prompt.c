@@ -68,9 +68,8 @@ static int l_remember(lua_State *lua) {
 }
 
 static int l_close(lua_State *lua) {
-    struct prompt **box = luaL_checkudata(lua, 1, PROMPT_CLASS);
-    if (*box) prompt_close(*box);
-    *box = NULL;
+    struct prompt *prompt = luax_take(lua, PROMPT_CLASS);
+    if (prompt) prompt_close(prompt);
     return 0;
 }
 

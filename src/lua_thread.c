@@ -50,9 +50,8 @@ static int l_receive(lua_State *lua) {
 
 // join(): tells the thread that no more comes and waits for its end, which holds up everything else
 static int l_join(lua_State *lua) {
-    struct thread **box = luaL_checkudata(lua, 1, THREAD_CLASS);
-    if (*box) thread_join(*box);
-    *box = NULL;
+    struct thread *thread = luax_take(lua, THREAD_CLASS);
+    if (thread) thread_join(thread);
     return 0;
 }
 

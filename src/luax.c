@@ -51,6 +51,12 @@ void *luax_boxed(lua_State *lua, const char *name) {
     return *box;
 }
 
+void *luax_take(lua_State *lua, const char *name) {
+    void **box = luaL_checkudata(lua, 1, name), *object = *box;
+    *box = NULL;
+    return object;
+}
+
 void luax_offer(lua_State *lua, const char *interface, void *(*get)(void *userdata)) {
     void *(**slot)(void *) = lua_newuserdata(lua, sizeof *slot);
     *slot = get;

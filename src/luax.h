@@ -35,6 +35,8 @@ void *luax_new(lua_State *lua, const char *name, size_t size);
 void luax_box(lua_State *lua, const char *name, void *object);
 // The object of the userdata of class `name` at 1; raises when it is none, or closed.
 void *luax_boxed(lua_State *lua, const char *name);
+// The same out of its userdata, which is closed from then on; NULL when it was.
+void *luax_take(lua_State *lua, const char *name);
 
 // The class whose metatable is on top of the stack offers an interface: `get` maps the userdata's memory to it and
 // returns NULL when the object is closed.
