@@ -85,7 +85,6 @@ clean: ## remove the environment's data and build/ (the cache of downloads and b
 ENVIRONMENT := @docker/environment.sh
 
 up: build ## PostgreSQL, Kafka, collector, load simulator, topic monitor: containers where an engine runs, else processes
-	@./build.sh install test
 	$(ENVIRONMENT) up
 
 down: ## stop it; its data stays

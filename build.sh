@@ -12,7 +12,8 @@ cache=${DBOBS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/dbobs}
 packages_build="binutils bison=bison bzip2=bzip2 ca-certificates debian-archive-keyring flex=flex gcc git=git libc-bin
     libc6-dev linux-libc-dev make=make musl-tools patch=patch perl=perl protobuf-c-compiler xz-utils=xz"
 packages_demo="postgresql postgresql-contrib procps=ps util-linux"
-packages_test="$packages_demo default-jre-headless=java file=file maven=mvn npm=npm
+packages_up="$packages_demo default-jre-headless=java maven=mvn"
+packages_test="$packages_up file=file npm=npm
     chromium=chromium pgbouncer=pgbouncer valgrind=valgrind kcat=kcat python3-jsonschema systemd=systemd-analyze
     clang=clang libclang-rt-14-dev"
 packages_image="ca-certificates tzdata buildah=buildah docker-compose=docker-compose"
@@ -25,7 +26,7 @@ usage: ./build.sh [command]
   musl | glibc | sanitize    build everything (default: musl)
   fuzz                       build the fuzz targets, src/fuzz/*.c, into build/fuzz
   deps musl|glibc            build the dependencies only
-  packages [GROUP]           print the Debian packages needed: build, demo, test, bench, image, lint, all
+  packages [GROUP]           print the Debian packages needed: build, demo, up, test, bench, image, lint, all
   install [GROUP]            install those that are missing (as root, or with sudo)
   update-deps                write src/deps/lock anew with the newest sources that Debian has
   reproducible               build the dependencies and the binary twice, in two places, and compare
@@ -52,12 +53,13 @@ package_group() {
     case $1 in
         build) echo "$packages_build" ;;
         demo) echo "$packages_demo" ;;
+        up) echo "$packages_up" ;;
         test) echo "$packages_test" ;;
         bench) echo "$packages_bench" ;;
         image) echo "$packages_image" ;;
         lint) echo "$packages_lint" ;;
         all) echo "$packages_build $packages_test $packages_image $packages_lint" ;;
-        *) die "unknown group of packages '$1': build, demo, test, bench, image, lint or all" ;;
+        *) die "unknown group of packages '$1': build, demo, up, test, bench, image, lint or all" ;;
     esac
 }
 

@@ -13,7 +13,7 @@ passed=0 failed=0
 
 settings() {
     printf '%s\n' ENGINE=none "POSTGRES_PORT=$(free_port)" "KAFKA_PORT=$(free_port)" "UI_PORT=$(free_port)" \
-        "HEALTH_PORT=$(free_port)" COLLECTION_INTERVAL=2s "MONITOR_PASSWORD='a b&c'" POSTGRES_PASSWORD=Geheim_4711
+        "HEALTH_PORT=$(free_port)" COLLECTION_INTERVAL=2s "MONITOR_PASSWORD='a b&c' # with a blank" POSTGRES_PASSWORD=Geheim_4711
 }
 settings >"$ENV_FILE"
 value() { sed -n "s/^$1=//p" "$ENV_FILE"; }
@@ -58,7 +58,7 @@ get() { # get PORT: the page there
     cat <&3
 }
 
-no_secret() { ! "$@" 2>&1 | grep -E 'Geheim_4711|a b&c'; }
+no_secret() { ! "$@" 2>&1 | grep -E 'Geheim_4711|b&c'; }
 
 make() { command make --no-print-directory "$@"; }
 
@@ -98,9 +98,32 @@ check "make debug without secrets" '' no_secret make debug
 refused "make kafka-ui without an engine" 'no container engine runs here' make kafka-ui
 check "the topic monitor" '<title>' get "$(value UI_PORT)"
 check "the README's commands for it" 'README.md, line' tests/readme.sh up
+# ---- the image, with the environment as what it watches ----
+
+buildah() { command buildah --storage-driver vfs --root "$dir/storage" --runroot "$dir/run" "$@"; }
+in_image() {
+    buildah run --isolation chroot --env PGHOST=127.0.0.1 --env "PGPORT=$(value POSTGRES_PORT)" --env PGDATABASE=postgres \
+        --env MONITOR_USER=dbobs_monitor --env "MONITOR_PASSWORD=a b&c" "$container" -- "$@"
+}
+docker/image.sh --layout
+check "the image is built" . buildah build --isolation chroot --format docker -t "$DBOBS_IMAGE" build/image
+container=$(buildah from "$DBOBS_IMAGE")
+check "the image's binary runs" '^dbobs [0-9]' in_image /dbobs version
+check "the image's binary collects" 'postgresql.backends' in_image /dbobs run --once --to stdout pipelines/pg.lua
+check "the image's user is not root" '"User": "65532:65532"' buildah inspect --type image "$DBOBS_IMAGE"
+check "the image has a health check" '"/dbobs",' buildah inspect --type image "$DBOBS_IMAGE"
+refused "the image's health check fails where nothing runs" 'no dbobs answers' in_image /dbobs health --timeout 1s
+buildah rm "$container" >/dev/null
+
+# ---- and its end ----
+
+sed -i 's/Geheim_4711/Other_4711/' "$ENV_FILE"
 check "make restart" 'collector +[0-9]+ +127.0.0.1:[0-9]+ +ok' make restart
+check "a password that has changed" '^ +[0-9]{4}' bash -c 'echo "select count(*) from users" | make --no-print-directory shell-pg'
 check "make down" 'it is down' make down
 check "nothing runs after it" 'collector +- ' docker/environment.sh ps
+echo $$ >"$UP_DIR/postgres/pid"
+check "a number that another process has now" 'postgres +- ' docker/environment.sh ps
 
 # ---- bad input ----
 
@@ -119,18 +142,16 @@ wait "$other" 2>/dev/null
 check "the environment's data goes" '' docker/environment.sh clean
 check "its folder is gone" '' test ! -e "$UP_DIR"
 
-# ---- the image ----
+# ---- where an engine runs: one that only says what it is told ----
 
-buildah() { command buildah --storage-driver vfs --root "$dir/storage" --runroot "$dir/run" "$@"; }
-in_image() { buildah run --isolation chroot "$container" -- "$@"; }
-docker/image.sh --layout
-check "the image is built" . buildah build --isolation chroot --format docker -t "$DBOBS_IMAGE" build/image
-container=$(buildah from "$DBOBS_IMAGE")
-check "the image's binary runs" '^dbobs [0-9]' in_image /dbobs version
-check "the image's user is not root" '"User": "65532:65532"' buildah inspect --type image "$DBOBS_IMAGE"
-check "the image has a health check" '"/dbobs",' buildah inspect --type image "$DBOBS_IMAGE"
-refused "the image's health check fails where nothing runs" 'no dbobs answers' in_image /dbobs health --timeout 1s
-buildah rm "$container" >/dev/null
+with_engine() { env ENGINE=auto PATH="$dir/bin:$PATH" "$@"; }
+mkdir "$dir/bin"
+printf '#!/bin/sh\ncase "$*" in *" ps --services "*) ;; *) echo "docker $*" ;; esac\n' >"$dir/bin/docker"
+chmod +x "$dir/bin/docker"
+check "make up with an engine" 'compose.yaml .* up --detach --wait$' with_engine make up
+check "with the other collector" '--profile otel up --detach --wait$' with_engine env COLLECT_METRICS=off make up
+check "make down with an engine" 'compose.yaml .* down$' with_engine make down
+check "make kafka-ui with an engine" "http://127.0.0.1:8081/" with_engine make kafka-ui
 
 # ---- the compose file ----
 

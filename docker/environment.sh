@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
-up=${UP_DIR:-$root/build/up}
+up=$(realpath -m "${UP_DIR:-build/up}") # as /proc names it
 dbobs=${DBOBS:-$root/build/dbobs}
 services=(postgres kafka collector simulator ui)
 
@@ -26,7 +26,8 @@ declare -A settings=(
     [KAFKA_UI_IMAGE]=ghcr.io/kafbat/kafka-ui:v1.3.0
 )
 
-# Lines NAME=VALUE as Docker Compose reads them; a value may stand in quotes. What the environment has goes first.
+# Lines NAME=VALUE as Docker Compose reads them; a value may stand in quotes, a comment may follow. What the environment
+# has goes first.
 read_settings() {
     local file=${ENV_FILE:-$root/.env} line name value number=0
     if [ -e "$file" ]; then
@@ -38,10 +39,13 @@ read_settings() {
             name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
             [ -n "${settings[$name]+known}" ] ||
                 die "$file:$number: there is no setting $name; known are: $(tr ' ' '\n' <<<"${!settings[*]}" | sort | xargs)"
-            if [[ $value =~ ^\"(.*)\"$ || $value =~ ^\'(.*)\'$ ]]; then
+            if [[ $value =~ ^\"([^\"]*)\"[[:space:]]*(#.*)?$ || $value =~ ^\'([^\']*)\'[[:space:]]*(#.*)?$ ]]; then
                 value=${BASH_REMATCH[1]}
             elif [[ $value == [\"\']* ]]; then
-                die "$file:$number: the quote of $name is not closed"
+                die "$file:$number: the quote of $name is not closed, or something follows it"
+            else
+                value=${value%%[[:space:]]#*}
+                value=${value%"${value##*[![:space:]]}"}
             fi
             settings[$name]=$value
         done <"$file"
@@ -63,7 +67,7 @@ read_settings() {
     esac
 }
 
-of() { echo "${settings[$1]}"; }
+of() { printf '%s\n' "${settings[$1]}"; }
 
 brokers() { echo "127.0.0.1:$(of KAFKA_PORT)"; }
 
@@ -99,11 +103,16 @@ born() { # born PID: the 22nd field of /proc/PID/stat; the 2nd may hold blanks
     [ "${stat[0]}" != Z ] && echo "${stat[19]}"
 }
 
+# The servers are told by the directory that they work in, as their own scripts do.
+server_pid() { # server_pid FOLDER: sets pid
+    read -r pid <"$up/$1/pid" && [ "$(readlink "/proc/$pid/cwd")" = "$up/$1/data" ]
+}
+
 pid_of() { # pid_of SERVICE: prints the pid when it runs
     local pid time
     case $1 in
-        postgres) read -r pid <"$up/postgres/pid" ;;
-        kafka) read -r pid <"$up/kafka-ingestion/pid" ;;
+        postgres) server_pid postgres ;;
+        kafka) server_pid kafka-ingestion ;;
         *) read -r pid time <"$up/$1.pid" && [ "$(born "$pid")" = "$time" ] ;;
     esac 2>/dev/null && born "$pid" >/dev/null && echo "$pid"
 }
@@ -129,15 +138,23 @@ start_postgres() {
     [ ! -e "$up/postgres/data" ] || known=(--set "port=$(of POSTGRES_PORT)")
     tests/servers/postgres.sh start "$up/postgres" --port "$(of POSTGRES_PORT)" --password "$(of POSTGRES_PASSWORD)" \
         "${known[@]}" >"$up/postgres.start" || return 1
-    # psql quotes the password; it is in no command line.
-    printf '\\getenv password MONITOR_PASSWORD\nalter role dbobs_monitor password :'"'password'"';\n' |
-        MONITOR_PASSWORD=$(of MONITOR_PASSWORD) tests/servers/postgres.sh psql "$up/postgres" -qX -v ON_ERROR_STOP=1
+    # They may have changed since the data was made. psql quotes them; they are in no command line.
+    POSTGRES_PASSWORD=$(of POSTGRES_PASSWORD) MONITOR_PASSWORD=$(of MONITOR_PASSWORD) \
+        tests/servers/postgres.sh psql "$up/postgres" -qX -v ON_ERROR_STOP=1 <<'END'
+\getenv ours POSTGRES_PASSWORD
+\getenv monitor MONITOR_PASSWORD
+alter role postgres password :'ours';
+alter role dbobs_monitor password :'monitor';
+END
 }
 
 start_kafka() {
     tests/servers/kafka.sh start "$up/kafka-ingestion" --port "$(of KAFKA_PORT)" >"$up/kafka.start" || return 1
     "$dbobs" topics create --brokers "$(brokers)" >>"$up/kafka.start"
 }
+
+# What targets.lua would heed before ours.
+unset POSTGRES_HOST POSTGRES_DB
 
 start_service() (
     export PGHOST=127.0.0.1 PGPORT PGDATABASE KAFKA_BOOTSTRAP_SERVERS
@@ -226,12 +243,12 @@ is_well_or_dead() { ended "$1" || is_well "$1"; }
 
 is_well() { [ -z "$(problem_of "$1")" ]; }
 
-# Before anything is started: every port that a service of ours would take.
-check_ports() {
+# Before anything is started: every port that a service of ours, unless it runs already, would take.
+check_ports() { # check_ports RUNNINGSERVICE...
     local service port name taken=''
     for service in "${services[@]}"; do
         port=$(port_of "$service") name=$(port_name "$service")
-        if [ -n "$port" ] && ended "$service" && answers "$port"; then
+        if [ -n "$port" ] && [[ " $* " != *" $service "* ]] && answers "$port"; then
             echo "port $port is taken$("$dbobs" run docker/port_holder.lua port="$port"): set $name in .env to another" >&2
             taken=yes
         fi
@@ -239,13 +256,24 @@ check_ports() {
     [ -z "$taken" ] || exit 1
 }
 
-up_processes() {
-    local service started=''
-    [ -x "$dbobs" ] || die "$dbobs is not there: make build"
+running() {
+    local service
+    for service in "${services[@]}"; do ended "$service" || echo "$service"; done
+}
+
+alone() {
     mkdir -p "$up"
     exec 8>"$up/.lock"
     flock -n 8 || die "another 'make up' or 'make down' is at work"
-    check_ports
+}
+
+up_processes() {
+    local service started=''
+    [ -x "$dbobs" ] || die "$dbobs is not there: make build"
+    ./build.sh install up
+    alone
+    # shellcheck disable=SC2046 # a list of names
+    check_ports $(running)
     for service in "${services[@]}"; do
         if ended "$service"; then
             echo "starting $service"
@@ -281,6 +309,8 @@ check_name() {
 
 command_up() {
     if has_engine; then
+        # shellcheck disable=SC2046 # a list of names
+        check_ports $(compose ps --services --filter status=running | sed 's/^kafka-ingestion$/kafka/')
         DBOBS_IMAGE=$(of DBOBS_IMAGE) docker/image.sh
         if [ "$(of COLLECT_METRICS)" = off ]; then compose --profile otel up --detach --wait; else compose up --detach --wait; fi
     else
@@ -291,6 +321,7 @@ command_up() {
 command_down() {
     local i
     if has_engine; then compose --profile '*' down; return; fi
+    alone
     for ((i = ${#services[@]} - 1; i >= 0; i--)); do stop_service "${services[i]}"; done
     echo "it is down; its data is in $up: make clean removes it"
 }
@@ -392,18 +423,21 @@ command_collect_test_data() {
     KAFKA_BOOTSTRAP_SERVERS=$(brokers) "$dbobs" run docker/test_data.lua dir="$dir" count="${COUNT:-20}"
 }
 
-# A text that takes the place of a secret, wherever that stands as a word of its own.
+# Stars in the place of each secret, whatever characters it has, and of what a text calls a password.
 without_secrets() {
-    local name secret program=()
+    local name secret line secrets=()
     for name in POSTGRES_PASSWORD MONITOR_PASSWORD; do
-        secret=$(of "$name" | sed 's/[^[:alnum:]]/\\&/g')
+        secret=$(of "$name")
         # The words of the default are names of the server and its users as well: no secrets.
         case $secret in
             postgres | monitor) ;;
-            *) program+=(-e "s/$secret/********/g") ;;
+            *) secrets+=("$secret") ;;
         esac
     done
-    sed -E -e 's/(password[^=:]{0,20}[=:] ?)[^ ,;"]+/\1********/Ig' "${program[@]}"
+    while IFS= read -r line; do
+        for secret in "${secrets[@]}"; do line=${line//"$secret"/"********"}; done
+        printf '%s\n' "$line"
+    done | sed -E 's/(password[^=:]{0,20}[=:] ?)[^ ,;"]+/\1********/Ig'
 }
 
 print_debug() {

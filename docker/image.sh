@@ -6,6 +6,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 name=${DBOBS_IMAGE:-dbobs:local}
 context=build/image
 
+for file in /etc/ssl/certs/ca-certificates.crt /usr/share/zoneinfo/UTC; do
+    if [ ! -e "$file" ]; then
+        echo "docker/image.sh: $file is not here: install ca-certificates and tzdata" >&2
+        exit 1
+    fi
+done
 rm -rf "$context"
 mkdir -p "$context"/root/etc/ssl/certs "$context"/root/usr/share "$context"/home/pipelines
 cp build/dbobs "$context/root/dbobs"

@@ -48,7 +48,7 @@ claim_dir() { # DIR
 
 existing_dir() { # DIR
 	[ -e "$1/.dbobs-server" ] || die 2 "${1:-no directory given}: no server was started there"
-	DIR=$(cd "$1" && pwd)
+	DIR=$(cd "$1" && pwd -P) # as /proc names it
 }
 
 # The processes of the server in DIR, the one that was started first first.
