@@ -4,7 +4,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libwebsockets.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +20,15 @@
 #define HEADER_SIZE 8192  // of a request, and of an answer
 #define PIECE_SIZE 65536  // written at once
 #define REQUEST_SECONDS 10
-#define IDLE_SECONDS 30  // between two requests on a connection
+#define IDLE_SECONDS 30     // between two requests on a connection
+#define STALLED_SECONDS 30  // while a client takes nothing of what is sent
 
 struct http_server {
     uv_loop_t *loop;
     struct lws_context *context;  // NULL when libwebsockets has let go
     struct lws_vhost *vhost;
     int fd;
+    int spare;  // a descriptor to give up when there are no more
     uv_poll_t listener;
     uv_check_t finisher;  // runs while libwebsockets is letting go
     int handles;          // of ours that are not closed yet
@@ -175,13 +179,28 @@ static const struct lws_protocols protocols[] = {
     LWS_PROTOCOL_LIST_TERM,
 };
 
+// Takes a connection for which there is no descriptor, and ends it: left alone, it would keep the loop turning.
+static void refuse(struct http_server *server) {
+    close(server->spare);
+    int fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) close(fd);
+    server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events) {
     (void)status, (void)events;
     struct http_server *server = poll->data;
     int fd = accept4(server->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE)) refuse(server);
     if (fd < 0) return;
-    if (server->connections >= MOST_CONNECTIONS) close(fd);
-    else lws_adopt_socket_vhost(server->vhost, fd);
+    if (server->connections >= MOST_CONNECTIONS) {
+        close(fd);
+        return;
+    }
+    // The kernel ends it when nothing of what was sent is taken, also when the client is there but does not read.
+    unsigned ms = STALLED_SECONDS * 1000;
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+    lws_adopt_socket_vhost(server->vhost, fd);
 }
 
 static int listen_on(const char *address, int port, bool *in_use, char *error, size_t size) {
@@ -251,6 +270,7 @@ struct http_server *http_listen(uv_loop_t *loop, const char *address, int port, 
     struct http_server *server = xcalloc(1, sizeof *server);
     server->loop = loop;
     server->fd = fd;
+    server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     server->last = &server->first;
     server->listener.data = server->finisher.data = server;
     server->handles = 2;
@@ -282,6 +302,7 @@ void http_close(struct http_server *server) {
     for (struct http_request *request; (request = http_next(server));) http_request_unref(request);
     uv_poll_stop(&server->listener);
     close(server->fd);
+    close(server->spare);
     uv_close((uv_handle_t *)&server->listener, on_handle_closed);
     uv_check_start(&server->finisher, on_turn);
     if (server->context) lws_context_destroy(server->context);

@@ -230,11 +230,13 @@ static int l_orders(lua_State *lua) {
     return 1;
 }
 
-// order() -> may_run, must_stop
+// order() -> may_run, must_stop, whether that is a reload: another vm takes over
 static int l_order(lua_State *lua) {
-    lua_pushboolean(lua, vm_of(lua)->may_run);
-    lua_pushboolean(lua, vm_of(lua)->must_stop);
-    return 2;
+    struct vm *vm = vm_of(lua);
+    lua_pushboolean(lua, vm->may_run);
+    lua_pushboolean(lua, vm->must_stop);
+    lua_pushboolean(lua, vm->must_stop && vm->app->next && !vm->app->stop_signals);
+    return 3;
 }
 
 // loaded(): the pipeline is read and well; a reload may now take over

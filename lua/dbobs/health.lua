@@ -62,12 +62,31 @@ local function problem_of(job, part, status, now)
   return ("no success for %.0f s"):format((now - since) / 1e6)
 end
 
+-- What is known of where a job's records go, see topic:status; nil when that is no topic. An exactly-once topic has its
+-- open transaction.
 local function queue_of(job)
-  local ok, status = pcall(function() return job.options.to:status() end)
-  return ok and type(status) == "table" and status.queued_bytes or nil
+  local to = job.options.to
+  local ok, status, bytes = pcall(function() return to:status() end)
+  if ok and type(status) == "number" then return { topic = to.topic, queued = status, queued_bytes = bytes } end
+  return ok and type(status) == "table" and status.queued_bytes and status or nil
+end
+
+local function describe_queues(jobs)
+  local list, seen = {}, {}
+  for _, job in ipairs(jobs) do
+    local to = job.options.to
+    local status = not seen[to] and queue_of(job)
+    seen[to] = true
+    if status then
+      list[#list + 1] = { topic = status.topic, queued_records = status.queued, queued_bytes = status.queued_bytes,
+        delivered = status.delivered, failed = status.failed, dropped = status.dropped }
+    end
+  end
+  return list
 end
 
 local function describe_part(job, part, status, now)
+  local queue = queue_of(job)
   local problem = problem_of(job, part, status, now)
   local state = problem and "failing" or status.last_success and "ok" or "starting"
   return {
@@ -84,7 +103,7 @@ local function describe_part(job, part, status, now)
     errors = status.errors,
     next_run = iso(status.next_run),
     every_seconds = part == "collect" and job.options.every or nil,
-    queued_bytes = queue_of(job),
+    queued_bytes = queue and queue.queued_bytes,
   }
 end
 
@@ -133,7 +152,11 @@ end
 local function describe_kafka()
   local list = {}
   for _, producer in ipairs(output.producers()) do
-    list[#list + 1] = { brokers = producer.brokers, records_on_their_way = producer.core and producer.core:pending() }
+    if producer.core then
+      local _, down, failure = producer.core:report():state()
+      list[#list + 1] = { brokers = producer.brokers, reachable = down == nil, error = down or failure,
+        records_on_their_way = producer.core:pending() }
+    end
   end
   return list
 end
@@ -158,7 +181,7 @@ end
 --- The health of the pipeline of this process at this moment.
 ---@param jobs table[] its jobs, see dbobs.collect
 ---@return table health what http://.../ answers, ready to be encoded: status "ok" or "failing", reasons, targets,
----   kafka, conditions, bytes_behind, bytes_at_risk
+---   kafka, queues, conditions, bytes_behind, bytes_at_risk
 function M.describe(jobs)
   local now, reasons = sys.wall(), {}
   local targets = describe_targets(jobs, now, reasons)
@@ -175,6 +198,7 @@ function M.describe(jobs)
     version = (sys.version()),
     targets = targets,
     kafka = describe_kafka(),
+    queues = describe_queues(jobs),
     conditions = conditions,
     bytes_behind = behind,
     bytes_at_risk = at_risk,
@@ -187,7 +211,7 @@ end
 function M.encode(described)
   local text = cjson.encode(described)
   -- An empty table is an object to the encoder.
-  for _, name in ipairs { "reasons", "targets", "kafka", "conditions" } do
+  for _, name in ipairs { "reasons", "targets", "kafka", "queues", "conditions" } do
     text = text:gsub('"' .. name .. '":{}', '"' .. name .. '":[]')
   end
   return text
@@ -224,7 +248,8 @@ function M.start()
     local server, cause = http.serve { address = asked.address, hosts = asked.hosts, handler = answer,
       background = true }
     if not server then return nil, "dbobs.health: " .. cause end
-    log.info("health is served", { address = ("http://%s:%d/"):format(server.host, server.port) })
+    local shown = server.host:find ":" and ("[%s]"):format(server.host) or server.host
+    log.info("health is served", { address = ("http://%s:%d/"):format(shown, server.port) })
   end
   local ok, cause = sys.notify "READY=1"
   if ok == nil then log.warn("systemd cannot be told that dbobs is ready", { error = cause }) end
@@ -232,10 +257,11 @@ function M.start()
   return true
 end
 
---- The pipeline is being stopped.
+--- The pipeline is being stopped. One that another takes the place of says nothing: to systemd the service would end.
 ---@package
 function M.stopping()
-  sys.notify "STOPPING=1"
+  local _, _, reloads = sys.order()
+  if not reloads then sys.notify "STOPPING=1" end
 end
 
 return M

@@ -107,7 +107,7 @@ local function respond(core_request, status, headers, body, stream)
   if not core_request:answer(status, list, not stream and #body or nil) then return end
   if not stream then
     core_request:write(body)
-  else
+  elseif core_request:head() ~= "HEAD" then
     stream(function(text)
       local queued = core_request:write(text)
       while queued > MOST_QUEUED and not core_request:gone() do
@@ -181,7 +181,8 @@ local function run(self)
 end
 
 --- Serves HTTP/1.1 (RFC 9112) to clients that call this machine by the address, "localhost" or one of `hosts`; others
---- are refused (403). At most 64 connections; a request has 10 s and 8 KiB for its head.
+--- are refused (403). At most 64 connections; a request has 10 s and 8 KiB for its head, and
+--- a client that takes nothing of its answer for 30 s is cut off.
 ---@param given {address: string, handler: function, hosts: string[]|nil, background: boolean|nil}
 ---   address: "127.0.0.1:8080", port 0 for a free one; handler: given a dbobs.http.request it returns a
 ---   dbobs.http.answer, or nil when there is no such thing (404); background: it does not keep a script from ending

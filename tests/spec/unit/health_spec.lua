@@ -132,21 +132,50 @@ describe("health over HTTP", function()
     assert.equal("here", answer.targets[1].target)
     assert.matches("^%d+-%d+-%d+T", answer.targets[1].collectors[1].next_run)
     assert.equal("number", type(answer.kafka[1].records_on_their_way))
+    assert.is_true(answer.kafka[1].reachable)
+    assert.equal("own", answer.queues[1].topic)
+    assert.equal(0, answer.queues[1].failed)
+    assert.equal("number", type(answer.queues[1].queued_bytes))
     assert.equal(0, stop(one), one:stderr())
   end)
 
   it("is 503, and exit code 1, with the reason while no broker can be reached", function()
     local one = start { HEALTH_ADDRESS = "127.0.0.1:0", BROKERS = "127.0.0.1:1" }
     local address = address_of(one)
-    local asked
+    local code, asked
     process.until_true(function()
-      local code
       code, asked = ask(address)
       return code == 1
     end, "the broker to be missed")
     assert.matches("^failing\n  no Kafka broker can be reached", asked:stdout())
+    code, asked = ask(address, "--json")
+    assert.equal(1, code)
+    assert.is_false(cjson.decode(asked:stdout()).kafka[1].reachable)
     one:signal "KILL"
     one:wait()
+  end)
+
+  it("is failing while a follower is, and well when that is", function()
+    local on = servers.directory() .. "/on"
+    local one = start({ HEALTH_ADDRESS = "127.0.0.1:0" }, ([[
+      dbobs.collect({ name = "stream", follow = function()
+        if not lfs.attributes %q then return nil, "nobody is there" end
+        dbobs.sleep "1h"
+      end }, { name = "there", host = "127.0.0.1" }, { to = kafka:topic "own" })]]):format(on))
+    local address = address_of(one)
+    local asked
+    local function becomes(expected)
+      process.until_true(function()
+        local code
+        code, asked = ask(address)
+        return code == expected
+      end, "exit code " .. expected)
+    end
+    becomes(1)
+    assert.matches("^failing\n  collector stream of target there: failed: nobody is there\n", asked:stdout())
+    process.write(on, "")
+    becomes(0)
+    assert.equal(0, stop(one), one:stderr())
   end)
 
   it("says that nothing answers", function()
@@ -180,7 +209,7 @@ describe("health over HTTP", function()
     assert.equal(0, stop(one))
   end)
 
-  it("tells systemd that it is ready, lives and stops; not that it lives when its loop hangs", function()
+  it("tells systemd that it is ready, lives and stops; nothing when it is loaded again, or its loop hangs", function()
     local directory = servers.directory()
     local socket = directory .. "/notify"
     local listener = process.start({ "-c", [[
@@ -203,6 +232,10 @@ while True:
     local function lives() return select(2, listener:stdout():gsub("WATCHDOG=1", "")) end
     process.until_true(function() return lives() > 5 end, "signs of life")
     assert.matches("^READY=1\n", listener:stdout())
+    one:signal "HUP"
+    process.until_true(function() return select(2, one:stderr():gsub("running", "")) == 2 end, "the reload")
+    process.until_true(function() return select(2, listener:stdout():gsub("READY=1", "")) == 2 end, "it to be ready")
+    assert.is_nil(listener:stdout():find "STOPPING")
     process.write(directory .. "/hang", "")
     process.until_true(function() return lfs.attributes(directory .. "/hangs") end, "the loop to hang")
     local before = lives()

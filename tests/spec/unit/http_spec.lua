@@ -113,6 +113,40 @@ describe("an HTTP server", function()
     assert.matches("^HTTP/1.1 405 ", text)
   end)
 
+  serves("sends the head of a stream to HEAD, and does not begin it", function()
+    local begun
+    local port = serve(function() return { stream = function() begun = true end } end)
+    assert.matches("^HTTP/1.1 200 .*\r\n\r\n$", raw(port, "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    assert.is_nil(begun)
+  end)
+
+  it("ends a connection for which there is no descriptor, and answers when there are some again", function()
+    local directory = servers.directory()
+    local file = process.write(directory .. "/server.lua", ([[
+      local http = require "dbobs.http"
+      local lfs = require "lfs"
+      local server = assert(http.serve { address = "127.0.0.1:0", handler = function() return { body = "hello" } end })
+      local opened, file = {}, true
+      while file do
+        file = io.open "/dev/null"
+        opened[#opened + 1] = file
+      end
+      io.stderr:write(server.port, "\n")
+      while not lfs.attributes %q do require("dbobs.timer").sleep "10ms" end
+      for _, one in ipairs(opened) do one:close() end
+      io.stderr:write "free"]]):format(directory .. "/on"))
+    local one = process.start({ "-c", ('ulimit -n 100; exec "%s" run %s'):format(process.dbobs, file) }, {},
+      { command = "bash" })
+    process.until_true(function() return one:stderr():find "\n" end, "the port")
+    local port = tonumber(one:stderr():match "%d+")
+    assert.equal("", get(port, "/"))
+    process.write(directory .. "/on", "")
+    process.until_true(function() return one:stderr():find "free" end, "descriptors")
+    assert.matches("hello$", get(port, "/"))
+    one:signal "TERM"
+    assert.equal(0, one:wait(), one:stderr())
+  end)
+
   serves("says what is not there, and tells nothing of an error inside", function()
     local port = serve(function(request)
       if request.path == "/error" then error "secret" end
