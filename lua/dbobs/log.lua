@@ -18,7 +18,7 @@ M.levels = { "debug", "info", "warn", "error" }
 local settings = {
   format = "text",
   level = "info",
-  colour = sys.is_terminal(2) and not os.getenv "NO_COLOR",
+  colour = sys.is_terminal(2) and (os.getenv "NO_COLOR" or "") == "" and os.getenv "TERM" ~= "dumb",
   status = sys.is_terminal(2) and os.getenv "TERM" ~= "dumb",
 }
 --- The format of the log.

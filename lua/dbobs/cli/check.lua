@@ -2,6 +2,7 @@
 local check = require "dbobs.check"
 local cjson = require "cjson"
 local collect = require "dbobs.collect"
+local inspect = require "dbobs.inspect"
 local log = require "dbobs.log"
 local output = require "dbobs.output"
 local pipeline = require "dbobs.pipeline"
@@ -39,7 +40,7 @@ local function style_of(cell)
 end
 
 local function on_one_line(text)
-  return (tostring(text):gsub("%s*\n%s*", " "))
+  return (inspect.hide(tostring(text)):gsub("%s*\n%s*", " "))
 end
 
 ---@class view what the command prints, as it comes to be known
@@ -184,13 +185,21 @@ local function print_details(show, list)
   end
 end
 
+-- nil for none: an empty table would be an object in JSON.
+local function texts(list)
+  if #list == 0 then return nil end
+  local shown = {}
+  for i, text in ipairs(list) do shown[i] = inspect.hide(text) end
+  return shown
+end
+
 local function print_json(show, list)
   for _, one in ipairs(list) do
     for _, result in ipairs(one.results) do
       show.out:write(cjson.encode {
         kind = "collector", target = one.target.name, collector = result.job.collector.name, ok = result.ok == true,
         stopped = result.ok == nil or nil, records = result.records,
-        problems = #result.problems > 0 and result.problems or nil, says = #result.says > 0 and result.says or nil,
+        problems = texts(result.problems), says = texts(result.says),
         sql = #one.sql > 0 and table.concat(one.sql, "\n") or nil,
       } .. "\n")
     end

@@ -59,6 +59,19 @@ describe("dbobs", function()
     end
   end)
 
+  it("takes the nearest name of an unknown option, and ends quietly where nobody reads, in each command", function()
+    for _, command in ipairs(require "dbobs.commands") do
+      if not require("dbobs.cli." .. command).passes_on then
+        local code, stdout, stderr = process.run { command, "--log-levle", "x" }
+        assert.equal("2 ", code .. " " .. stdout)
+        assert.matches(command .. ": unknown option %-%-log%-levle; did you mean '%-%-log%-level'", stderr)
+      end
+      local line = ("exec 3> >(exec true); sleep 0.1; exec '%s' %s --help >&3"):format(process.dbobs, command)
+      local code, _, stderr = process.run({}, nil, { command = "bash -c " .. servers.quote(line) })
+      assert.equal("0 ", code .. " " .. stderr, command)
+    end
+  end)
+
   it("tells its version and what it was built of", function()
     local code, stdout = process.run { "version" }
     assert.equal(0, code)
