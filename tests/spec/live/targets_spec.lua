@@ -9,6 +9,11 @@ local function json_lines(text)
   return lines
 end
 
+-- A file of a directory that is being read: it comes at once, not first without its content.
+local function put(path, text)
+  assert(os.rename(process.write(path .. ".part", text), path))
+end
+
 -- How many records each target has sent, by its name.
 local function records_of(one)
   local counts = {}
@@ -47,14 +52,14 @@ describe("targets that come and go", function()
   it("are taken up and dropped with their files, without a restart, and with their connections", function()
     local dir = servers.directory()
     local defaults = source_of(pg:target { application_name = "come_and_go" })
-    process.write(dir .. "/a.lua", "return { name = 'a' }")
+    put(dir .. "/a.lua", "return { name = 'a' }")
     local one = process.start { "run", "--to", "stdout",
       pipeline(("dbobs.targets { directory = %q, every = '50ms', defaults = %s }"):format(dir, defaults), "100ms") }
     local function connections()
       return pg:psql "select count(*) from pg_stat_activity where application_name = 'come_and_go'"
     end
     process.until_true(function() return (records_of(one).a or 0) >= 2 end, "a")
-    process.write(dir .. "/b.json", '[{"name": "b1"}, {"name": "b2"}]')
+    put(dir .. "/b.json", '[{"name": "b1"}, {"name": "b2"}]')
     process.until_true(function() return records_of(one).b2 end, "b2")
     assert.equal("3", connections())
     os.remove(dir .. "/b.json")
@@ -139,18 +144,18 @@ describe("targets that come and go", function()
 
   it("are all there after a reload, or the reload fails and the pipeline from before goes on", function()
     local dir = servers.directory()
-    process.write(dir .. "/a.lua", "return { name = 'a' }")
+    put(dir .. "/a.lua", "return { name = 'a' }")
     local file = pipeline(("dbobs.targets { directory = %q, every = '1h', defaults = %s }"):format(dir,
       source_of(pg:target())), "100ms")
     local one = process.start { "run", "--to", "stdout", file }
     process.until_true(function() return records_of(one).a end, "a")
-    process.write(dir .. "/a.lua", "return { name = 'a', nothing = 1 }")
+    put(dir .. "/a.lua", "return { name = 'a', nothing = 1 }")
     one:signal "HUP"
     one:says "unknown option 'nothing'"
     one:says "the reload failed; the pipeline from before goes on"
     local before = records_of(one).a
     process.until_true(function() return records_of(one).a > before + 2 end, "a to go on")
-    process.write(dir .. "/a.lua", "return { name = 'b' }")
+    put(dir .. "/a.lua", "return { name = 'b' }")
     one:signal "HUP"
     process.until_true(function() return records_of(one).b end, "b")
     one:signal "TERM"
@@ -167,7 +172,7 @@ describe("targets that come and go", function()
       file:close()
     end
     local function come()
-      process.write(dir .. "/targets/l.lua", "return " .. source_of(pg:target { name = "l", log_file = log,
+      put(dir .. "/targets/l.lua", "return " .. source_of(pg:target { name = "l", log_file = log,
         log_timezone = "UTC" }))
     end
     local one = process.start { "run", "--to", "stdout", process.write(dir .. "/p.lua", ([[
