@@ -33,8 +33,8 @@ static int l_new(lua_State *lua) {
     return 1;
 }
 
-// pointer() -> its address, for calls that must cost little: record_all, and finish of dbobs.core.pgrun. Whoever uses
-// it keeps the histogram.
+// pointer() -> its address, for calls that must cost little: record_since, and the statements of dbobs.core.pgrun.
+// Whoever uses it keeps the histogram.
 static int l_pointer(lua_State *lua) {
     lua_pushlightuserdata(lua, check_histogram(lua, 1));
     return 1;

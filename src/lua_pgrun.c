@@ -1,6 +1,6 @@
 // Binding "dbobs.core.pgrun": the statements of a load test over a connection of dbobs.core.pg, with few calls and no
-// garbage for each: arguments go out from the C stack, rows are counted and dropped, times go into a histogram. Nothing
-// here blocks; what is not there yet is false: wait for the connection and try again.
+// garbage for each: arguments go out from the C stack, rows are counted and dropped, times go into a histogram. What
+// sends a statement also waits for its result, as a task does (task_wait); nothing here blocks.
 #include <hdr/hdr_histogram.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,6 +15,7 @@
 #include "pg.h"
 #include "pg_inline.h"
 #include "pg_params.h"
+#include "task.h"
 
 #define RUN_CLASS "dbobs.pgrun"
 #define MAX_ARGUMENTS 100
@@ -23,6 +24,7 @@
 struct run {
     struct pg *pg;
     int64_t sent_ns;
+    struct hdr_histogram *times;  // takes the statement's time; NULL: none. The caller keeps it
     double rows;
     char sqlstate[6];
     char *message, *detail;  // of the first statement that failed
@@ -100,7 +102,8 @@ static void forget_failure(struct run *run) {
 }
 
 // A first statement begins the time.
-static void begin(struct run *run) {
+static void begin(struct run *run, struct hdr_histogram *times) {
+    run->times = times;
     if (run->pg->in_flight) return;
     run->sent_ns = clock_monotonic_ns();
     run->rows = 0;
@@ -123,55 +126,6 @@ static int push_sent(lua_State *lua, struct pg *pg, int failed) {
     return 1;
 }
 
-// The methods that send return true | nil, cause, sqlstate | nil, nil, whether the connection is lost.
-
-// execute(name, ...): a prepared statement
-static int l_execute(lua_State *lua) {
-    struct run *run = check_run(lua);
-    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
-    const char *name = luaL_checkstring(lua, 2);
-    struct arguments arguments;
-    take_arguments(lua, 3, &arguments);
-    begin(run);
-    return push_sent(lua, run->pg, pg_send_execute(run->pg, name, arguments.count, arguments.values));
-}
-
-// extended(sql, ...): parsed by the server each time
-static int l_extended(lua_State *lua) {
-    struct run *run = check_run(lua);
-    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
-    const char *sql = luaL_checkstring(lua, 2);
-    struct arguments arguments;
-    take_arguments(lua, 3, &arguments);
-    begin(run);
-    return push_sent(lua, run->pg, pg_send_query(run->pg, sql, arguments.count, arguments.values));
-}
-
-// simple(sql, ...): the simple protocol, with the arguments put into the text
-static int l_simple(lua_State *lua) {
-    struct run *run = check_run(lua);
-    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
-    const char *sql = luaL_checkstring(lua, 2);
-    struct arguments arguments;
-    take_arguments(lua, 3, &arguments);
-    struct pg_argument inlined[MAX_ARGUMENTS];
-    for (int i = 0; i < arguments.count; i++)
-        inlined[i] = (struct pg_argument){arguments.values[i], arguments.quoted[i]};
-    buf_clear(&run->text);
-    if (arguments.count && pg_inline(&run->text, sql, arguments.count, inlined))
-        return luaL_error(lua, "a statement has fewer arguments than its text asks for: %s", sql);
-    begin(run);
-    return push_sent(lua, run->pg, pg_send_query(run->pg, arguments.count ? run->text.data : sql, -1, NULL));
-}
-
-// prepare(name, sql)
-static int l_prepare(lua_State *lua) {
-    struct run *run = check_run(lua);
-    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
-    begin(run);
-    return push_sent(lua, run->pg, pg_send_prepare(run->pg, luaL_checkstring(lua, 2), luaL_checkstring(lua, 3)));
-}
-
 // Taking.
 
 static char *copy_field(const PGresult *result, int field) {
@@ -189,6 +143,13 @@ static void note_failure(struct run *run, const PGresult *result) {
     run->failed = run->pg->statement ? run->pg->statement : 1;
 }
 
+// The server's count of rows, which is empty for what changes none. strtod would cost more than all else here.
+static double count_of(const char *digits) {
+    double count = 0;
+    for (; *digits >= '0' && *digits <= '9'; digits++) count = count * 10 + (*digits - '0');
+    return count;
+}
+
 // False when the server waits for the data of a COPY.
 static bool take_result(struct run *run, const PGresult *result) {
     switch (PQresultStatus(result)) {
@@ -197,7 +158,7 @@ static bool take_result(struct run *run, const PGresult *result) {
         run->rows += PQntuples(result);
         break;
     case PGRES_COMMAND_OK:
-        run->rows += strtod(PQcmdTuples((PGresult *)result), NULL);
+        run->rows += count_of(PQcmdTuples((PGresult *)result));
         break;
     case PGRES_EMPTY_QUERY:
     case PGRES_PIPELINE_SYNC:
@@ -218,7 +179,7 @@ static bool take_result(struct run *run, const PGresult *result) {
     return true;
 }
 
-static int push_end(lua_State *lua, struct run *run, struct hdr_histogram *times) {
+static int push_end(lua_State *lua, struct run *run) {
     if (run->failed) {
         lua_pushnil(lua);
         lua_pushstring(lua, run->message);
@@ -228,17 +189,15 @@ static int push_end(lua_State *lua, struct run *run, struct hdr_histogram *times
         lua_pushinteger(lua, (lua_Integer)run->failed);
         return 6;
     }
-    if (times) hdr_record_value(times, clock_monotonic_ns() - run->sent_ns);
+    if (run->times) hdr_record_value(run->times, clock_monotonic_ns() - run->sent_ns);
     lua_pushnumber(lua, run->rows);
     return 1;
 }
 
-// finish(pointer of a histogram | nil) -> false: wait | number of rows | "copy": the server waits for data | nil,
-// message, sqlstate, detail | nil, whether the connection is lost, which statement of a pipeline it was. Records the
-// time since the first statement was sent.
-static int l_finish(lua_State *lua) {
-    struct run *run = check_run(lua);
-    struct hdr_histogram *times = lua_touserdata(lua, 2);
+// Pushes false: wait | number of rows | "copy": the server waits for data | nil, message, sqlstate, detail | nil,
+// whether the connection is lost, which statement of a pipeline it was. Records the time since the first statement was
+// sent.
+static int push_taken(lua_State *lua, struct run *run) {
     struct pg *pg = run->pg;
     while (true) {
         PGresult *result;
@@ -248,7 +207,7 @@ static int l_finish(lua_State *lua) {
             return 1;
         case PG_TAKE_END:
             if (pg->in_flight) break;
-            return push_end(lua, run, times);
+            return push_end(lua, run);
         case PG_TAKE_RESULT: {
             bool goes_on = take_result(run, result);
             PQclear(result);
@@ -257,13 +216,100 @@ static int l_finish(lua_State *lua) {
             return 1;
         }
         case PG_TAKE_LOST:
-            if (run->failed) return push_end(lua, run, times);
+            if (run->failed) return push_end(lua, run);
             return push_lost(lua, pg);
         }
         // A pipeline ends with its sync.
-        if (pg->pipeline && !pg->in_flight) return push_end(lua, run, times);
+        if (pg->pipeline && !pg->in_flight) return push_end(lua, run);
     }
 }
+
+// take() -> what push_taken pushes
+static int l_take(lua_State *lua) {
+    return push_taken(lua, check_run(lua));
+}
+
+static int answer(lua_State *lua, void *run, const char *reason) {
+    if (strcmp(reason, "ready") == 0) return push_taken(lua, run);
+    lua_pushboolean(lua, 0);
+    lua_pushstring(lua, reason);
+    return 2;
+}
+
+// Sending. The methods return what take does, or false and the reason for which nobody waits any longer; inside a
+// pipeline true.
+
+// Behind the sending of a statement.
+static int await(lua_State *lua, struct run *run, int failed) {
+    struct pg *pg = run->pg;
+    if (pg->state != PG_READY || failed || (pg->pipeline && !pg->syncs)) return push_sent(lua, pg, failed);
+    return task_wait(lua, &pg->wakeup, answer, run);
+}
+
+// execute(name, times, ...): a prepared statement
+static int l_execute(lua_State *lua) {
+    struct run *run = check_run(lua);
+    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
+    const char *name = luaL_checkstring(lua, 2);
+    struct arguments arguments;
+    take_arguments(lua, 4, &arguments);
+    begin(run, lua_touserdata(lua, 3));
+    return await(lua, run, pg_send_execute(run->pg, name, arguments.count, arguments.values));
+}
+
+// extended(sql, times, ...): parsed by the server each time
+static int l_extended(lua_State *lua) {
+    struct run *run = check_run(lua);
+    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
+    const char *sql = luaL_checkstring(lua, 2);
+    struct arguments arguments;
+    take_arguments(lua, 4, &arguments);
+    begin(run, lua_touserdata(lua, 3));
+    return await(lua, run, pg_send_query(run->pg, sql, arguments.count, arguments.values));
+}
+
+// simple(sql, times, ...): the simple protocol, with the arguments put into the text
+static int l_simple(lua_State *lua) {
+    struct run *run = check_run(lua);
+    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
+    const char *sql = luaL_checkstring(lua, 2);
+    struct arguments arguments;
+    take_arguments(lua, 4, &arguments);
+    struct pg_argument inlined[MAX_ARGUMENTS];
+    for (int i = 0; i < arguments.count; i++)
+        inlined[i] = (struct pg_argument){arguments.values[i], arguments.quoted[i]};
+    buf_clear(&run->text);
+    if (arguments.count && pg_inline(&run->text, sql, arguments.count, inlined))
+        return luaL_error(lua, "a statement has fewer arguments than its text asks for: %s", sql);
+    begin(run, lua_touserdata(lua, 3));
+    return await(lua, run, pg_send_query(run->pg, arguments.count ? run->text.data : sql, -1, NULL));
+}
+
+// prepare(name, sql)
+static int l_prepare(lua_State *lua) {
+    struct run *run = check_run(lua);
+    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
+    const char *name = luaL_checkstring(lua, 2), *sql = luaL_checkstring(lua, 3);
+    begin(run, NULL);
+    return await(lua, run, pg_send_prepare(run->pg, name, sql));
+}
+
+// pipeline(on) -> true | nil, cause, sqlstate | nil, nil, whether the connection is lost: from now on statements are
+// sent together, and sync waits for them
+static int l_pipeline(lua_State *lua) {
+    struct pg *pg = check_run(lua)->pg;
+    return push_sent(lua, pg, pg->state == PG_READY ? pg_set_pipeline(pg, lua_toboolean(lua, 2)) : -1);
+}
+
+// sync(times): sends what the pipeline holds and waits for all of it
+static int l_sync(lua_State *lua) {
+    struct run *run = check_run(lua);
+    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
+    begin(run, lua_touserdata(lua, 2));
+    return await(lua, run, pg_sync(run->pg));
+}
+
+// Copying.
 
 // put(data): of a COPY; true: more may follow | false: wait for room first | nil, cause, ...
 static int l_put(lua_State *lua) {
@@ -281,7 +327,7 @@ static int l_room(lua_State *lua) {
     return 1;
 }
 
-// put_end(failure | nil): the data's end; finish then tells. A failure makes the server undo the COPY.
+// put_end(failure | nil): the data's end; take then tells. A failure makes the server undo the COPY.
 static int l_put_end(lua_State *lua) {
     struct run *run = check_run(lua);
     return push_sent(lua, run->pg, pg_copy_end(run->pg, luaL_optstring(lua, 2, NULL)));
@@ -326,10 +372,9 @@ static int l_gc(lua_State *lua) {
 }
 
 static const luaL_Reg methods[] = {
-    {"execute", l_execute}, {"extended", l_extended}, {"simple", l_simple},
-    {"prepare", l_prepare}, {"finish", l_finish},     {"put", l_put},
-    {"put_end", l_put_end}, {"room", l_room},         {"bytes", l_bytes},
-    {NULL, NULL},
+    {"execute", l_execute},   {"extended", l_extended}, {"simple", l_simple}, {"prepare", l_prepare},
+    {"pipeline", l_pipeline}, {"sync", l_sync},         {"take", l_take},     {"put", l_put},
+    {"put_end", l_put_end},   {"room", l_room},         {"bytes", l_bytes},   {NULL, NULL},
 };
 
 static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};

@@ -27,8 +27,10 @@ struct task {
     struct task *next, **link;  // the vm's list
     bool queued, parked, finished, failed, cancelled;
     unsigned streak;
-    int arguments;       // of the first resume; -1 afterwards
-    const char *reason;  // why a parked task goes on: what wait returns
+    int arguments;        // of the first resume; -1 afterwards
+    const char *reason;   // why a parked task goes on: what wait returns
+    task_answer *answer;  // what it goes on with instead; NULL: the reason
+    void *answer_data;
     bool timer_is_deadline;
     int64_t deadline_ns;  // monotonic; 0 for none
     struct wakeup done;
@@ -150,13 +152,16 @@ static void report_failure(struct task *task) {
     lua_settop(lua, 0);
 }
 
+static int push_answer(lua_State *lua, const struct task *task, const char *reason) {
+    if (task->answer) return task->answer(lua, task->answer_data, reason);
+    lua_pushstring(lua, reason);
+    return 1;
+}
+
 static void resume(struct task *task) {
     lua_State *co = task->coroutine;
     int arguments = task->arguments;
-    if (arguments < 0) {
-        lua_pushstring(co, task->reason);
-        arguments = 1;
-    }
+    if (arguments < 0) arguments = push_answer(co, task, task->reason);
     task->arguments = -1;
     task->vm->current = task;
     int status = lua_resume(co, arguments);
@@ -225,17 +230,8 @@ static const char *arm_timer(struct task *task, double timeout) {
     return NULL;
 }
 
-// wait(object|nil, seconds|nil) -> "ready" | "timeout" | "deadline" | "cancelled". The only yield of the program.
-static int l_wait(lua_State *lua) {
-    struct task *task = vm_of(lua)->current;
-    if (!task) return luaL_error(lua, "waiting is only possible inside a task: start one with dbobs.spawn");
-    if (!lua_isyieldable(lua))
-        return luaL_error(lua, "waiting is not possible here: below a C function (string.gsub, table.sort, require)");
-    forget_wait(task);
-    struct wakeup *wakeup = NULL;
-    if (!lua_isnoneornil(lua, 1))
-        wakeup = luax_check_interface(lua, 1, LUAX_WAKEUP, "something to wait for (and not closed)");
-    double timeout = luaL_optnumber(lua, 2, -1);
+// The only yield of the program. The task's `answer` is set. A timeout below 0 is none.
+static int park(lua_State *lua, struct task *task, struct wakeup *wakeup, double timeout) {
     const char *reason = NULL;
     if (task->cancelled) {
         task->cancelled = false;
@@ -255,12 +251,36 @@ static int l_wait(lua_State *lua) {
             if (wakeup) wakeup_park(wakeup, &task->waiter);
         }
     }
-    if (reason) {
-        lua_pushstring(lua, reason);
-        return 1;
-    }
+    if (reason) return push_answer(lua, task, reason);
     lua_pushlightuserdata(lua, (void *)&waiting_mark);
     return lua_yield(lua, 1);
+}
+
+// The current task, which may wait here and waits for nothing yet.
+static struct task *check_current(lua_State *lua) {
+    struct task *task = vm_of(lua)->current;
+    if (!task) luaL_error(lua, "waiting is only possible inside a task: start one with dbobs.spawn");
+    if (!lua_isyieldable(lua))
+        luaL_error(lua, "waiting is not possible here: below a C function (string.gsub, table.sort, require)");
+    forget_wait(task);
+    return task;
+}
+
+int task_wait(lua_State *lua, struct wakeup *wakeup, task_answer *answer, void *data) {
+    struct task *task = check_current(lua);
+    task->answer = answer;
+    task->answer_data = data;
+    return park(lua, task, wakeup, -1);
+}
+
+// wait(object|nil, seconds|nil) -> "ready" | "timeout" | "deadline" | "cancelled"
+static int l_wait(lua_State *lua) {
+    struct task *task = check_current(lua);
+    struct wakeup *wakeup = NULL;
+    if (!lua_isnoneornil(lua, 1))
+        wakeup = luax_check_interface(lua, 1, LUAX_WAKEUP, "something to wait for (and not closed)");
+    task->answer = NULL;
+    return park(lua, task, wakeup, luaL_optnumber(lua, 2, -1));
 }
 
 // current() -> task | nil

@@ -37,33 +37,28 @@ local function raise(self, message, sqlstate, detail, lost)
   error(M.failure { message = message, sqlstate = sqlstate or "08006", detail = detail, lost = lost or false }, 0)
 end
 
-local core_wait = core.wait
-
-local function wait(self)
-  local reason = core_wait(self.pg)
-  if reason == "ready" then return end
+local function give_up(self, reason)
   self:close()
   error(reason == "deadline" and task.DEADLINE or task.CANCELLED, 0)
 end
 
--- Right behind the sending there is never an answer, so it waits first; unless the answer may have come meanwhile.
-local function finish(self, figure, at_once)
-  local run, take, times = self.run, self.take, figure and figure.pointer
-  while true do
-    if not at_once then wait(self) end
-    at_once = false
-    local rows, message, sqlstate, detail, lost = take(run, times)
-    if rows then return rows end
-    if rows == nil then
-      if figure then figure.errors = figure.errors + 1 end
-      if sqlstate == "26000" then self.known = {} end -- the server has forgotten what was prepared
-      raise(self, message, sqlstate, detail, lost)
-    end
-  end
+local function wait(self)
+  local reason = core.wait(self.pg)
+  if reason ~= "ready" then give_up(self, reason) end
 end
 
-local function check_sent(self, sent, cause, sqlstate, _, lost)
-  if not sent then raise(self, cause, sqlstate, nil, lost) end
+-- What a statement came to, given what its sending or a take returned; waits for what is not there yet. Counts a
+-- failure, and raises it.
+local function finish(self, figure, rows, cause, sqlstate, detail, lost)
+  while rows == false do
+    if cause then give_up(self, cause) end
+    wait(self)
+    rows, cause, sqlstate, detail, lost = self.run:take()
+  end
+  if rows then return rows end
+  if figure then figure.errors = figure.errors + 1 end
+  if sqlstate == "26000" then self.known = {} end -- the server has forgotten what was prepared
+  return raise(self, cause, sqlstate, detail, lost)
 end
 
 -- The first time that this connection meets a statement.
@@ -71,9 +66,8 @@ local function learn(self, sql)
   if type(sql) ~= "string" then error("execute: a statement's text expected, got " .. type(sql), 3) end
   local figure = self.statements:get(sql)
   if figure.prepared then
-    check_sent(self, self.run:prepare(figure.handle, sql))
-    if self.piped then self.learnt[#self.learnt + 1] = sql
-    else finish(self) end
+    finish(self, nil, self.run:prepare(figure.handle, sql))
+    if self.piped then self.learnt[#self.learnt + 1] = sql end
   end
   if not figure.shared then self.known[sql] = figure end
   return figure
@@ -85,15 +79,17 @@ end
 ---@return integer|nil rows how many it returned or changed; nil inside a pipeline
 function connection:execute(sql, ...)
   local figure = self.known[sql] or learn(self, sql)
-  local send, what = self.send, sql
-  if figure.prepared then send, what = self.send_prepared, figure.handle end
-  local sent, cause, sqlstate, _, lost = send(self.run, what, ...)
-  if not sent then raise(self, cause, sqlstate, nil, lost) end
-  if self.piped then
+  local rows, cause, sqlstate, detail, lost
+  if figure.prepared then
+    rows, cause, sqlstate, detail, lost = self.send_prepared(self.run, figure.handle, figure.pointer, ...)
+  else
+    rows, cause, sqlstate, detail, lost = self.send(self.run, sql, figure.pointer, ...)
+  end
+  if rows == true then
     figure.piped = figure.piped + 1
     return nil
   end
-  return finish(self, figure)
+  return rows or finish(self, figure, rows, cause, sqlstate, detail, lost)
 end
 
 --- Runs a statement and returns its rows, as dbobs.postgres does.
@@ -115,27 +111,30 @@ end
 --- Runs a text of several statements by the simple protocol.
 ---@param sql string
 function connection:script(sql)
-  check_sent(self, self.run:simple(sql))
-  return finish(self)
+  return finish(self, nil, self.run:simple(sql))
 end
 
 --- Sends the statements that follow together, until end_pipeline takes all their results.
 function connection:start_pipeline()
-  local ok, cause = self.pg:pipeline(true)
-  if not ok then raise(self, cause) end
-  self.piped, self.learnt = true, {}
+  local on, cause, sqlstate, _, lost = self.run:pipeline(true)
+  if not on then raise(self, cause, sqlstate, nil, lost) end
+  self.piped = true
 end
 
 --- Sends what start_pipeline began and waits for all of it.
 function connection:end_pipeline()
-  check_sent(self, self.pg:sync())
-  local ok, cause = pcall(finish, self, self.pipeline_figure)
+  local run, figure = self.run, self.pipeline_figure
   self.piped = false
-  if not ok then
+  local ok, cause = pcall(finish, self, figure, run:sync(figure.pointer))
+  if ok then
+    if self.learnt[1] then self.learnt = {} end
+  else
     for _, sql in ipairs(self.learnt) do self.known[sql] = nil end
-    error(cause, 0)
+    self.learnt = {}
   end
-  self.pg:pipeline(false)
+  -- Else the next statement alone would be kept back for a sync that never comes.
+  if not run:pipeline(false) then self:close() end
+  if not ok then error(cause, 0) end
 end
 
 --- begin, commit and rollback of a transaction.
@@ -158,21 +157,19 @@ end
 ---@return integer rows
 function connection:copy(sql, data)
   local figure, run = self.statements:get(sql), self.run
-  check_sent(self, run:simple(sql))
-  local first = finish(self, figure)
+  local first = finish(self, figure, run:simple(sql, figure.pointer))
   if first ~= "copy" then error("copy: the statement does not ask for data: " .. sql, 2) end
   local piece = data
   if type(data) == "function" then piece = data() end
   while piece do
     local put, cause, sqlstate, _, lost = run:put(piece)
-    if put == nil then
-      check_sent(self, nil, cause, sqlstate, nil, lost)
-    end
+    if put == nil then raise(self, cause, sqlstate, nil, lost) end
     while put == false and not run:room() do wait(self) end
     piece = type(data) == "function" and data() or nil
   end
-  check_sent(self, run:put_end())
-  return finish(self, figure, true)
+  local ended, cause, sqlstate, _, lost = run:put_end()
+  if not ended then raise(self, cause, sqlstate, nil, lost) end
+  return finish(self, figure, run:take())
 end
 
 --- Listens to a channel; the next notification then comes from `notification`.
@@ -246,7 +243,7 @@ function M.connect(parameters, given)
   local run = pgrun.new(db.core)
   local self = setmetatable({
     parameters = parameters, postgres = db, pg = db.core, run = run, send = run[SEND[given.protocol]],
-    send_prepared = run.execute, take = run.finish, known = {}, closed = false, piped = false,
+    send_prepared = run.execute, known = {}, learnt = {}, closed = false, piped = false,
     statements = given.statements, random = given.random, number = given.number, on_bytes = given.on_bytes,
     pipeline_figure = given.statements:get "(pipeline)",
   }, connection)

@@ -154,17 +154,19 @@ local function to_failure(self, index, cause)
   return connection.failure { sqlstate = "Lua", message = tostring(cause), lost = false }
 end
 
--- Runs one event. Returns whether it went well.
-local function run_event(self, one, index, entry)
-  local event, retries = self.events[index], 0
+-- After an event that raised: tries it again as often as it may. Returns nothing when it went well at last, else the
+-- failure.
+local function retry(self, one, index, entry, cause)
+  local run, figure, retries = self.events[index].run, self.figures.events[index], 0
   while true do
-    local ok, cause = pcall(event.run, one.db, one.random, self.values, entry)
-    if ok then return true end
     local failure = to_failure(self, index, cause)
     one.db:recover()
-    if not self.retryable[failure.sqlstate] or retries >= self.test.values.retries then return false, failure end
+    if not self.retryable[failure.sqlstate] or retries >= self.test.values.retries then return failure end
     retries = retries + 1
-    self.figures.events[index].retries = self.figures.events[index].retries + 1
+    figure.retries = figure.retries + 1
+    local ok
+    ok, cause = pcall(run, one.db, one.random, self.values, entry)
+    if ok then return nil end
   end
 end
 
@@ -198,7 +200,11 @@ end
 -- One event and what belongs to it.
 local function step(self, one, index, due, started, entry)
   one.busy = true
-  local ok, failure = run_event(self, one, index, entry)
+  local ok, failure = pcall(self.events[index].run, one.db, one.random, self.values, entry)
+  if not ok then
+    failure = retry(self, one, index, entry, failure)
+    ok = not failure
+  end
   one.busy = false
   one.ended = nil
   if started >= self.begins then

@@ -147,6 +147,24 @@ describe("load tests, live", function()
     assert.is_true(tonumber((pg:psql "select count(*) from copied")) >= 6)
   end)
 
+  it("goes on with its connection after a pipeline that failed, statement by statement", function()
+    local body = [[
+      db:start_pipeline()
+      db:execute("select 1 / $1::int", 0)
+      db:execute("select 2")
+      local ok, failure = pcall(db.end_pipeline, db)
+      assert(not ok and failure.sqlstate == "22012", tostring(failure))
+      assert(not db.closed)
+      assert(db:execute("select 1") == 1)
+      db:begin()
+      assert(db:execute("select $1::int from generate_series(1, 3)", 7) == 3)
+      db:commit()]]
+    local code, _, stderr, figures = run(workload(event("all", body)), { duration = "300ms", connections = 1 })
+    assert.equal(0, code, stderr)
+    assert.is_true(figures.total.events > 1)
+    assert.equal(0, figures.total.failed + figures.total.unfinished)
+  end)
+
   it("goes through a restart of the server: counted and reconnected", function()
     local path = process.write(dir .. "/w.lua", workload(event("select", "db:execute('select 1')")))
     local one = process.start({ "run", path, "rate=50", "duration=8s", "connections=3", "json=" .. dir .. "/r.json" },
