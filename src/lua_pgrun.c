@@ -294,6 +294,15 @@ static int l_prepare(lua_State *lua) {
     return await(lua, run, pg_send_prepare(run->pg, name, sql));
 }
 
+// deallocate(name): forgets what was prepared; no error when there is nothing of that name
+static int l_deallocate(lua_State *lua) {
+    struct run *run = check_run(lua);
+    if (run->pg->state != PG_READY) return push_lost(lua, run->pg);
+    const char *name = luaL_checkstring(lua, 2);
+    begin(run, NULL);
+    return await(lua, run, pg_send_deallocate(run->pg, name));
+}
+
 // pipeline(on) -> true | nil, cause, sqlstate | nil, nil, whether the connection is lost: from now on statements are
 // sent together, and sync waits for them
 static int l_pipeline(lua_State *lua) {
@@ -372,9 +381,19 @@ static int l_gc(lua_State *lua) {
 }
 
 static const luaL_Reg methods[] = {
-    {"execute", l_execute},   {"extended", l_extended}, {"simple", l_simple}, {"prepare", l_prepare},
-    {"pipeline", l_pipeline}, {"sync", l_sync},         {"take", l_take},     {"put", l_put},
-    {"put_end", l_put_end},   {"room", l_room},         {"bytes", l_bytes},   {NULL, NULL},
+    {"execute", l_execute},
+    {"extended", l_extended},
+    {"simple", l_simple},
+    {"prepare", l_prepare},
+    {"deallocate", l_deallocate},
+    {"pipeline", l_pipeline},
+    {"sync", l_sync},
+    {"take", l_take},
+    {"put", l_put},
+    {"put_end", l_put_end},
+    {"room", l_room},
+    {"bytes", l_bytes},
+    {NULL, NULL},
 };
 
 static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};

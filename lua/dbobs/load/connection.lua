@@ -73,6 +73,16 @@ local function learn(self, sql)
   return figure
 end
 
+-- Behind a pipeline that failed: of what it was to prepare, the server knows some and some not.
+local function unlearn(self)
+  local learnt = self.learnt
+  self.learnt = {}
+  for _, sql in ipairs(learnt) do
+    self.known[sql] = nil
+    finish(self, nil, self.run:deallocate(self.statements:get(sql).handle))
+  end
+end
+
 --- Runs a statement with arguments for $1, $2, ...: nil, booleans, numbers, texts.
 ---@param sql string
 ---@param ... any arguments
@@ -126,15 +136,14 @@ function connection:end_pipeline()
   local run, figure = self.run, self.pipeline_figure
   self.piped = false
   local ok, cause = pcall(finish, self, figure, run:sync(figure.pointer))
+  -- Left on, it would keep the next statement back for a sync that never comes.
+  if not run:pipeline(false) then self:close() end
   if ok then
     if self.learnt[1] then self.learnt = {} end
-  else
-    for _, sql in ipairs(self.learnt) do self.known[sql] = nil end
-    self.learnt = {}
+    return
   end
-  -- Else the next statement alone would be kept back for a sync that never comes.
-  if not run:pipeline(false) then self:close() end
-  if not ok then error(cause, 0) end
+  if not self.closed and not pcall(unlearn, self) then self:close() end
+  error(cause, 0)
 end
 
 --- begin, commit and rollback of a transaction.
