@@ -124,10 +124,20 @@ local function compare(server, points, before, after)
   return exact
 end
 
+-- The sessions of psql, which end a moment after psql has: seen from a database that is not collected from.
+local function psql_is_gone(server)
+  local watcher = assert(postgres.connect(server:parameters { dbname = "template1" }))
+  assert.is_truthy(support.eventually(function()
+    return watcher:query("select count(*) as n from pg_stat_activity where application_name = 'psql'")[1].n == 0
+  end))
+  watcher:close()
+end
+
 local function check(server)
   assert.is_truthy(support.settled(server, "app"))
   local scraper = support.scraper(collector, server:target(), nil, { metrics = support.all() })
   local before = direct.points(server, { "app", "postgres" })
+  psql_is_gone(server)
   local points, _, run = scraper.collect()
   scraper.close()
   local after = direct.points(server, { "app", "postgres" })
