@@ -89,7 +89,8 @@ check "make check-pg-stats" 'total_ms' make check-pg-stats
 check "make shell-pg" '^ +[0-9]{4}' bash -c 'echo "select count(*) from users" | make --no-print-directory shell-pg'
 check "make shell-collector" 'try: dbobs check' bash -c 'SHELL=/bin/true make --no-print-directory shell-collector'
 check "make stop-simulator" 'simulator is stopped' make stop-simulator
-check "make health without it" 'not running' docker/environment.sh ps
+refused "make health without it" 'simulator +- +not running' make health
+refused "make health tells what is not well" 'collector +[0-9]+ .* no dbobs answers' env HEALTH_PORT="$(free_port)" make health
 check "a half-started environment is completed" 'starting simulator' make up
 check "make stop-simulator once more" 'simulator is stopped' make stop-simulator
 check "make start-simulator" 'simulator runs' make start-simulator

@@ -225,7 +225,7 @@ port_name() {
 
 answers() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# What is wrong with a service; nothing when all is well.
+# Says what is wrong with a service, nothing when all is well; succeeds either way.
 problem_of() {
     pid_of "$1" >/dev/null || {
         echo "not running"
@@ -234,7 +234,7 @@ problem_of() {
     case $1 in
         postgres) tests/servers/postgres.sh psql "$up/postgres" -AtqXc 'select 1' >/dev/null 2>&1 || echo "does not answer" ;;
         kafka) "$dbobs" topics --brokers "$(brokers)" --timeout 5s >/dev/null 2>&1 || echo "does not answer" ;;
-        collector) "$dbobs" health --address "127.0.0.1:$(of HEALTH_PORT)" 2>&1 | sed -n '1!d; /^ok$/d; p' ;;
+        collector) "$dbobs" health --address "127.0.0.1:$(of HEALTH_PORT)" 2>&1 | sed -n '1!d; /^ok$/d; p' || true ;;
         ui) answers "$(of UI_PORT)" || echo "does not answer" ;;
     esac
 }
@@ -346,8 +346,10 @@ command_ps() {
 }
 
 command_health() {
-    if has_engine; then compose ps --all; else show; fi
-    "$dbobs" health --address "127.0.0.1:$(of HEALTH_PORT)"
+    local code=0
+    if has_engine; then compose ps --all; else show || code=1; fi
+    "$dbobs" health --address "127.0.0.1:$(of HEALTH_PORT)" || code=1
+    return $code
 }
 
 command_logs() {
@@ -443,7 +445,7 @@ without_secrets() {
 print_debug() {
     local name
     echo "== versions"
-    "$dbobs" version | head -3
+    "$dbobs" version | head -3 || true
     uname -srm
     sed -n 's/^PRETTY_NAME=//p' /etc/os-release
     echo "== settings"
