@@ -388,6 +388,12 @@ command_consume() {
 }
 
 command_psql() {
+    local plain=(-T)
+    if has_engine; then
+        [ ! -t 0 ] || plain=()
+        compose exec "${plain[@]}" postgres psql -U postgres -d app "$@"
+        return
+    fi
     PGPASSWORD=$(of POSTGRES_PASSWORD) psql -h 127.0.0.1 -p "$(of POSTGRES_PORT)" -U postgres -d app "$@"
 }
 
